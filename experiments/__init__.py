@@ -1,0 +1,1 @@
+"""Experiments: one script a question, run with ``python -m experiments`` (see docs/experiments.md)."""
