@@ -95,8 +95,12 @@ def _command(config_type: type, base: Any, seed: int, out: Path) -> type:
     options: list[tuple[str, Any, Any]] = [
         ("fields", Annotated[config_type, OmitArgPrefixes], base),
         ("smoke", Annotated[FlagCreatePairsOff[bool], arg(help="start from the small config, seconds")], False),
-        ("config", Annotated[Path | None, arg(help="start from the config.json of an earlier run")], None),
-        ("out", Annotated[Path, arg(help="folder for the results")], out),
+        (
+            "config",
+            Annotated[Path | None, arg(help="start from the config.json of a run", metavar="FILE")],
+            None,
+        ),
+        ("out", Annotated[Path, arg(help="folder for the results", metavar="DIR")], out),
         ("seed", Annotated[int, arg(help="seed of the run's random key")], seed),
     ]
     made = [(name, kind, dataclasses.field(default=default)) for name, kind, default in options]
