@@ -1,0 +1,184 @@
+"""Models made of models: deep stacks, inner ticks, closed loops. Each is a Map, so every analysis takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check, tree
+from dynlab.protocol import Map
+
+Array = jax.Array
+ROUTES = ("input", "feedback")
+
+
+def _role_key(key: Array | None, i: int) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, i)
+
+
+@tree.dataclass
+class Stack:
+    """A deep model: layer i+1 is driven by the features of layer i at the same time step.
+
+    Attributes:
+        layers: tuple of Maps; params and states are tuples of theirs.
+        observe_all: features of all layers side by side (True) or of the last one (static).
+    """
+
+    layers: tuple[Any, ...]
+    observe_all: bool = tree.static(default=True)
+
+    @property
+    def dt(self) -> float:
+        return self.layers[0].dt
+
+    @property
+    def smooth(self) -> bool:
+        return all(layer.smooth for layer in self.layers)
+
+    @property
+    def input_sizes(self) -> Any:
+        return getattr(self.layers[0], "input_sizes", None)
+
+    def init(self, key: Array) -> tuple[Any, ...]:
+        """Parameters of every layer, layer i from ``fold_in(key, i)``."""
+        if not self.layers:
+            raise ValueError("layers must hold at least one model, got ()")
+        if len({layer.dt for layer in self.layers}) > 1:
+            raise ValueError(f"layers must share one dt, got {[layer.dt for layer in self.layers]}")
+        return tuple(layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(self.layers))
+
+    def init_state(self, params: Any, key: Array | None = None) -> tuple[Any, ...]:
+        pairs = zip(self.layers, params, strict=True)
+        return tuple(layer.init_state(p, _role_key(key, i)) for i, (layer, p) in enumerate(pairs))
+
+    def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> tuple[Any, ...]:
+        new = []
+        for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
+            s = layer.step(p, s, x, _role_key(key, i))
+            x = layer.observe(p, s)
+            new.append(s)
+        return tuple(new)
+
+    def observe(self, params: Any, state: Any) -> Array:
+        features = [layer.observe(p, s) for layer, p, s in zip(self.layers, params, state, strict=True)]
+        return jnp.concatenate(features) if self.observe_all else features[-1]
+
+
+@tree.dataclass
+class Hold:
+    """Hold each input for `n_ticks` inner steps; one outer step is one input."""
+
+    model: Any
+    n_ticks: int = tree.static(default=1)
+
+    @property
+    def dt(self) -> float:
+        return self.model.dt * self.n_ticks
+
+    @property
+    def smooth(self) -> bool:
+        return self.model.smooth
+
+    @property
+    def input_sizes(self) -> Any:
+        return getattr(self.model, "input_sizes", None)
+
+    def init(self, key: Array) -> Any:
+        check.integer("n_ticks", self.n_ticks, 1)
+        return self.model.init(key)
+
+    def init_state(self, params: Any, key: Array | None = None) -> Any:
+        return self.model.init_state(params, key)
+
+    def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
+        def body(s: Any, tick: Array) -> tuple[Any, None]:
+            return self.model.step(params, s, x, None if key is None else jax.random.fold_in(key, tick)), None
+
+        return jax.lax.scan(body, state, jnp.arange(self.n_ticks))[0]
+
+    def observe(self, params: Any, state: Any) -> Array:
+        return self.model.observe(params, state)
+
+
+@tree.dataclass
+class FeedbackParams:
+    """Parameters of a closed loop: those of the inner model and the trained readout."""
+
+    model: Any
+    readout: Any
+
+
+@tree.dataclass
+class Feedback:
+    """A closed loop: the readout of the present state is (part of) the next input.
+
+    .. math:: y = R(\\mathrm{observe}(s)), \\qquad s^+ = \\mathrm{step}(s, \\mathrm{route}(x, y))
+
+    Its state is the inner state and its features are y, so the Lyapunov exponents of a trained forecaster need no
+    new code. A readout that also sees the input is refused: its output is no function of the state.
+
+    Attributes:
+        model: the inner Map. readout: callable pytree (n_features,) -> (n_outputs,).
+        route: "input": step takes y, or concatenate(x, y) when there is an external input x;
+            "feedback": step takes (x, y) (static).
+    """
+
+    model: Any
+    readout: Any
+    route: str = tree.static(default="input")
+
+    @property
+    def dt(self) -> float:
+        return self.model.dt
+
+    @property
+    def smooth(self) -> bool:
+        return self.model.smooth
+
+    def init(self, key: Array) -> FeedbackParams:
+        check.choice("route", self.route, ROUTES)
+        return FeedbackParams(self.model.init(key), self.readout)
+
+    def init_state(self, params: FeedbackParams, key: Array | None = None) -> Any:
+        return self.model.init_state(params.model, key)
+
+    def step(self, params: FeedbackParams, state: Any, x: Any = None, key: Array | None = None) -> Any:
+        y = self.observe(params, state)
+        if self.route == "feedback":
+            n = getattr(self.model, "n_inputs", 0)
+            x = (jnp.zeros(n, y.dtype) if x is None else x, y)
+        else:
+            x = y if x is None else jnp.concatenate([x, y])
+        return self.model.step(params.model, state, x, key)
+
+    def observe(self, params: FeedbackParams, state: Any) -> Array:
+        return params.readout(self.model.observe(params.model, state))
+
+    def check(self, params: FeedbackParams, state: Any, x: Any) -> None:
+        """Shapes of the loop, by abstract evaluation: the output must fit where it is fed back."""
+        check.choice("route", self.route, ROUTES)
+        if getattr(self.readout, "with_input", False):
+            raise ValueError("readout must be trained with with_input=False to be fed back, got with_input=True")
+        want = jax.eval_shape(self.model.init_state, params.model)
+        got = jax.eval_shape(lambda s: s, state)
+        if jax.tree.map(jnp.shape, want) != jax.tree.map(jnp.shape, got):
+            raise ValueError(f"state must be one unbatched state of the model, {want}, got {got}")
+        y = jax.eval_shape(self.observe, params, state)
+        sizes = getattr(self.model, "input_sizes", None)
+        external = 0 if x is None else x.shape[-1]
+        if self.route == "feedback":
+            if not isinstance(sizes, tuple):
+                raise ValueError("route must be 'input' for a model without output feedback, got 'feedback'")
+            expected, got_size = sizes[1], y.shape[0]
+            if x is not None and external != sizes[0]:
+                raise ValueError(f"inputs must have {sizes[0]} features, got {external}")
+        elif isinstance(sizes, tuple):
+            raise ValueError("route must be 'feedback' for a model with n_feedback > 0, got 'input'")
+        else:
+            expected, got_size = sizes, external + y.shape[0]
+        if sizes is not None and expected != got_size:
+            raise ValueError(f"readout must give {expected} channels to feed back, got {got_size} "
+                             f"({external} of them external)")

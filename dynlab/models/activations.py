@@ -1,0 +1,30 @@
+"""Unit non-linearities by name, so that a model's static field compares by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check
+
+Array = jax.Array
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "identity": _identity,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The function for a name; ValueError naming the allowed ones."""
+    check.choice("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]

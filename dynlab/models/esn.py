@@ -1,0 +1,198 @@
+"""The leaky echo state network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check, tree
+from dynlab.models.activations import activation
+from dynlab.models.radius import exact
+from dynlab.models.recurrence import Recurrence, choose, from_matrix
+from dynlab.models.weights import Topology, sparse_matrix, topology
+
+Array = jax.Array
+_WEIGHTS, _INPUT, _BIAS, _FEEDBACK = range(4)  # one fold_in constant per role: a new role changes no old draw
+
+
+@tree.dataclass
+class ESNParams:
+    """Run-time parameters of an :class:`ESN`; every knob that acts at run time is here.
+
+    Attributes:
+        recurrent: the network at unit spectral radius (a Dense, Gather or Roll recurrence over N units).
+        input_weights: (N, D). bias: (N,), already scaled. feedback_weights: (N, F) or None.
+        spectral_radius, noise, feedback_scaling: scalars. leak_rate: scalar or (N,). input_scaling: scalar or (D,).
+    """
+
+    recurrent: Recurrence
+    input_weights: Array
+    bias: Array
+    feedback_weights: Array | None
+    spectral_radius: Array
+    leak_rate: Array
+    input_scaling: Array
+    feedback_scaling: Array
+    noise: Array
+
+
+@tree.dataclass
+class ESN:
+    r"""Leaky echo state network (Jaeger 2001, GMD report 148; doi:10.1016/j.neunet.2007.04.016).
+
+    .. math:: x^+ = (1-a)\,x + a\,f(\rho W x + W_{in}(s \odot u) + b + c\,W_{fb}\,y + \nu\,\xi)
+
+    with :math:`W` at unit spectral radius, :math:`\xi` standard normal (drawn only when a key is given) and
+    :math:`y` the previous output. The state at t has seen u(t).
+
+    Static fields shape the program; the others are knobs that can be swept with ``vmap``.
+
+    Attributes:
+        n_inputs: D, input channels (static). n_units: N (static). n_feedback: F, fed-back output channels (static);
+            when positive the step's input is the pair (u, y).
+        spectral_radius: rho >= 0. For the delay line, which is nilpotent, the weight of the chain.
+        leak_rate: a in (0, 1], scalar or (N,). input_scaling: s, scalar or (D,). bias_scaling: b is uniform on
+            [-bias_scaling, bias_scaling]. feedback_scaling: c. noise: nu >= 0, inside the non-linearity.
+        topology: a name from :data:`dynlab.models.weights.TOPOLOGIES` or an instance (static).
+        connectivity: fraction of non-zero recurrent weights, for topologies that have one (static; None: 0.1).
+        input_connectivity, input_distribution: of W_in and W_fb (static; "uniform", "normal" or "sign").
+        activation: "tanh", "identity", "relu" or "sigmoid" (static).
+        recurrence: "auto", "dense", "gather" or "roll" (static): the form of the product, equal results.
+        dt: physical time per step (static).
+    """
+
+    n_inputs: int = tree.static(default=1)
+    n_units: int = tree.static(default=100)
+    spectral_radius: Any = 0.9
+    leak_rate: Any = 1.0
+    input_scaling: Any = 1.0
+    bias_scaling: Any = 0.0
+    feedback_scaling: Any = 1.0
+    noise: Any = 0.0
+    n_feedback: int = tree.static(default=0)
+    topology: str | Topology = tree.static(default="random")
+    connectivity: float | None = tree.static(default=None)
+    input_connectivity: float = tree.static(default=1.0)
+    input_distribution: str = tree.static(default="uniform")
+    activation: str = tree.static(default="tanh")
+    recurrence: str = tree.static(default="auto")
+    dt: float = tree.static(default=1.0)
+
+    smooth = True  # relu has a kink, but a tangent almost everywhere
+
+    @property
+    def input_sizes(self) -> Any:
+        """Channels of each leaf of the input pytree: D, or (D, F) with feedback."""
+        return (self.n_inputs, self.n_feedback) if self.n_feedback else self.n_inputs
+
+    def _validate(self) -> None:
+        check.integer("n_inputs", self.n_inputs, 0)
+        check.integer("n_units", self.n_units, 1)
+        check.integer("n_feedback", self.n_feedback, 0)
+        if self.n_inputs + self.n_feedback == 0:
+            raise ValueError("n_inputs must be positive unless n_feedback is, got n_inputs=0 and n_feedback=0")
+        activation(self.activation)
+        check.number("spectral_radius", self.spectral_radius, 0.0)
+        check.number("leak_rate", self.leak_rate, 0.0, 1.0, low_open=True)
+        check.number("input_scaling", self.input_scaling)
+        check.number("bias_scaling", self.bias_scaling, 0.0)
+        check.number("feedback_scaling", self.feedback_scaling)
+        check.number("noise", self.noise, 0.0)
+        check.number("input_connectivity", self.input_connectivity, 0.0, 1.0, low_open=True)
+        check.number("dt", self.dt, 0.0, low_open=True)
+        for name, size in (("spectral_radius", None), ("leak_rate", self.n_units), ("input_scaling", self.n_inputs),
+                           ("bias_scaling", None), ("feedback_scaling", None), ("noise", None)):
+            shape = jnp.shape(getattr(self, name))
+            if shape not in ((), (size,)):
+                want = "a scalar" if size is None else f"a scalar or of shape ({size},)"
+                raise ValueError(f"{name} must be {want}, got shape {shape}; to sweep it use jax.vmap over the model")
+
+    def init(self, key: Array) -> ESNParams:
+        """Draw W (unit spectral radius), W_in, bias and W_fb, and write the knobs into the parameters.
+
+        With the same key, models that differ only in knobs draw the same matrices.
+
+        Raises:
+            ValueError, TypeError: a knob or size out of its range, an unknown name, or `key` not a typed key.
+        """
+        self._validate()
+        check.key("key", key)
+        scalar = lambda value: jnp.asarray(value, check.default_float())  # noqa: E731
+        drawn = topology(self.topology, self.connectivity).draw(jax.random.fold_in(key, _WEIGHTS), self.n_units)
+
+        def outer(role: int, n: int) -> Array:
+            role_key = jax.random.fold_in(key, role)
+            return sparse_matrix(role_key, (self.n_units, n), self.input_connectivity, self.input_distribution)
+
+        bias_key = jax.random.fold_in(key, _BIAS)
+        bias = jax.random.uniform(bias_key, (self.n_units,), check.default_float(), -1.0, 1.0)
+        return ESNParams(
+            recurrent=choose(drawn, self.recurrence),
+            input_weights=outer(_INPUT, self.n_inputs),
+            bias=scalar(self.bias_scaling) * bias,
+            feedback_weights=outer(_FEEDBACK, self.n_feedback) if self.n_feedback else None,
+            spectral_radius=scalar(self.spectral_radius),
+            leak_rate=scalar(self.leak_rate),
+            input_scaling=scalar(self.input_scaling),
+            feedback_scaling=scalar(self.feedback_scaling),
+            noise=scalar(self.noise),
+        )
+
+    def init_state(self, params: ESNParams, key: Array | None = None) -> Array:
+        """Zeros (N,); with a key, uniform on [-1, 1]."""
+        if key is None:
+            return jnp.zeros(self.n_units, params.bias.dtype)
+        return jax.random.uniform(key, (self.n_units,), params.bias.dtype, -1.0, 1.0)
+
+    def step(self, params: ESNParams, state: Array, x: Any, key: Array | None = None) -> Array:
+        """One update (N,) -> (N,); `x` is u (D,), or (u, y) with feedback."""
+        u, y = x if self.n_feedback else (x, None)
+        exact_product = jax.lax.Precision.HIGHEST
+        drive = params.spectral_radius * params.recurrent.apply(state) + params.bias
+        drive += jnp.matmul(params.input_weights, params.input_scaling * u, precision=exact_product)
+        if self.n_feedback:
+            drive += jnp.matmul(params.feedback_weights, params.feedback_scaling * y, precision=exact_product)
+        if key is not None:
+            drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)
+        return (1.0 - params.leak_rate) * state + params.leak_rate * activation(self.activation)(drive)
+
+    def observe(self, params: ESNParams, state: Array) -> Array:
+        """The state itself (N,)."""
+        return state
+
+
+def esn_from_arrays(
+    w: Any, w_in: Any, *, bias: Any = None, w_feedback: Any = None, leak_rate: Any = 1.0, activation: str = "tanh"
+) -> tuple[ESN, ESNParams]:
+    """An ESN with given weights, for example copied from another library.
+
+    Args:
+        w: (N, N), used as it is; stored as its unit-radius matrix and its spectral radius.
+        w_in: (N, D). bias: (N,) or None. w_feedback: (N, F) or None. leak_rate: scalar or (N,).
+
+    Returns:
+        ``(model, params)`` ready for :func:`dynlab.simulate`.
+    """
+    recurrent = from_matrix(w)
+    n = recurrent.n_units
+    w_in = check.array("w_in", w_in)
+    if w_in.ndim != 2 or w_in.shape[0] != n:
+        raise ValueError(f"w_in must have shape ({n}, n_inputs), got {w_in.shape}")
+    bias = jnp.zeros(n, w_in.dtype) if bias is None else check.array("bias", bias)
+    if bias.shape != (n,):
+        raise ValueError(f"bias must have shape ({n},), got {bias.shape}")
+    if w_feedback is not None:
+        w_feedback = check.array("w_feedback", w_feedback)
+        if w_feedback.ndim != 2 or w_feedback.shape[0] != n:
+            raise ValueError(f"w_feedback must have shape ({n}, n_feedback), got {w_feedback.shape}")
+    n_feedback = 0 if w_feedback is None else w_feedback.shape[1]
+    radius = exact(recurrent)
+    model = ESN(n_inputs=w_in.shape[1], n_units=n, n_feedback=n_feedback, spectral_radius=radius,
+                leak_rate=leak_rate, activation=activation)
+    model._validate()
+    scalar = lambda value: jnp.asarray(value, w_in.dtype)  # noqa: E731
+    params = ESNParams(recurrent.scaled(1.0 / radius if radius > 0 else 1.0), w_in, bias, w_feedback,
+                       scalar(radius if radius > 0 else 1.0), scalar(leak_rate), scalar(1.0), scalar(1.0), scalar(0.0))
+    return model, params

@@ -1,0 +1,226 @@
+"""Run a model: driven by inputs (:func:`simulate`) or on its own output (:func:`generate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check, tree
+from dynlab.combine import Feedback, FeedbackParams
+from dynlab.protocol import Map
+
+Array = jax.Array
+Record = str | None | Callable[[Any, Any, Any], Any]
+
+
+@tree.dataclass
+class Run:
+    """What a simulation returns.
+
+    Attributes:
+        outputs: what `record` asked for, stacked over time (time - washout, ...), batch first; None for record=None.
+        state: the last state, from which a run can go on.
+        t: index of the next time step; pass it as `t0` when going on, so that noise continues its sequence.
+    """
+
+    outputs: Any
+    state: Any
+    t: Array
+
+
+def _observer(record: Record, model: Map) -> Callable[[Any, Any, Any], Any]:
+    if callable(record):
+        return record
+    if record == "features":
+        return lambda params, state, x: model.observe(params, state)
+    if record == "state":
+        return lambda params, state, x: state
+    return lambda params, state, x: None
+
+
+def scan_steps(
+    model: Map, params: Any, state: Any, xs: Any, key: Array | None, t0: Array | int, n_steps: int,
+    observe: Callable[[Any, Any, Any], Any],
+) -> tuple[Any, Any]:
+    """The time loop, unbatched and un-jitted: the step at time t draws its noise from ``fold_in(key, t)``.
+
+    Returns:
+        ``(last state, stacked observe(params, state, x))``.
+    """
+    times = jnp.asarray(t0, jnp.int32) + jnp.arange(n_steps, dtype=jnp.int32)
+
+    def body(carry: Any, tx: tuple[Array, Any]) -> tuple[Any, Any]:
+        t, x = tx
+        step_key = None if key is None else jax.random.fold_in(key, t)
+        new = model.step(params, carry, x, step_key)
+        return new, observe(params, new, x)
+
+    return jax.lax.scan(body, state, (times, xs), length=n_steps)
+
+
+@partial(jax.jit, static_argnames=("washout", "n_steps", "record", "batched"))
+def _simulate(
+    model: Map, params: Any, inputs: Any, key: Array | None, state: Any, t0: Any, *,
+    washout: int, n_steps: int, record: Record, batched: bool,
+) -> Run:
+    observe = _observer(record, model)
+
+    def one(xs: Any, key: Array | None, state: Any) -> tuple[Any, Any]:
+        if state is None:
+            state = model.init_state(params)
+        if washout:
+            head = jax.tree.map(lambda leaf: leaf[:washout], xs)
+            state, _ = scan_steps(model, params, state, head, key, t0, washout, lambda *_: None)
+        rest = jax.tree.map(lambda leaf: leaf[washout:], xs)
+        return scan_steps(model, params, state, rest, key, t0 + washout, n_steps - washout, observe)
+
+    if batched:
+        size = jax.tree.leaves(inputs)[0].shape[0]
+        keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
+        state, outputs = jax.vmap(one, in_axes=(0, None if key is None else 0, None if state is None else 0))(
+            inputs, keys, state
+        )
+    else:
+        state, outputs = one(inputs, key, state)
+    return Run(outputs, state, t0 + n_steps)
+
+
+def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[Any, bool]:
+    """Validate an input pytree against ``model.input_sizes`` (where the model has it); return it as arrays.
+
+    Every leaf is (time, features) or, batched, (batch, time, features); leaves of other rank need `batched` said.
+    """
+    sizes = getattr(model, "input_sizes", None)
+    leaves, treedef = jax.tree.flatten_with_path(inputs)
+    if sizes is not None and jax.tree.structure(sizes) != treedef:
+        raise ValueError(
+            f"inputs must have the structure {jax.tree.structure(sizes)} for {type(model).__name__} "
+            f"(features {sizes}), got {treedef}"
+        )
+    if not leaves:
+        raise ValueError("inputs must hold at least one array; for a model without input give n_steps and inputs=None")
+    wanted = [None] * len(leaves) if sizes is None else jax.tree.leaves(sizes)
+    out = []
+    for (path, leaf), size in zip(leaves, wanted, strict=True):
+        name = "inputs" + jax.tree_util.keystr(path)
+        if batched is None or sizes is not None:
+            out.append(check.series(name, leaf, n_features=size, batched=batched))
+        else:
+            out.append(check.array(name, leaf))
+    if batched is None:
+        batched = out[0].ndim == 3
+    lengths = {leaf.shape[: 1 + batched] for leaf in out}
+    if len(lengths) > 1:
+        raise ValueError(f"inputs must agree in batch and time axes, got {sorted(lengths)}")
+    if 0 in next(iter(lengths)):
+        raise ValueError(f"inputs must not be empty, got leading axes {next(iter(lengths))}")
+    return jax.tree.unflatten(treedef, out), batched
+
+
+def _check_noise(params: Any, key: Array | None) -> None:
+    noise = getattr(params, "noise", None)
+    if key is not None:
+        check.key("key", key)
+    elif noise is not None and not check.is_traced(noise) and bool(jnp.any(noise > 0)):
+        raise ValueError(f"key must be given for a model with noise (params.noise = {noise}), got None")
+
+
+def simulate(
+    model: Map, params: Any, inputs: Any, *, key: Array | None = None, state: Any = None, washout: int = 0,
+    record: Record = "features", t0: int | Array = 0, n_steps: int | None = None, batched: bool | None = None,
+) -> Run:
+    """Drive a model with a series (or a batch of series) in one compiled scan.
+
+    Args:
+        model: any :class:`dynlab.protocol.Map`; `params`: what ``model.init(key)`` returned.
+        inputs: (time, features) or (batch, time, features), or a pytree of such where the model's step takes one;
+            None with `n_steps` for a model without input.
+        key: noise key; None runs without noise. Step t uses ``fold_in(key, t)`` (series b: ``fold_in(key, b)``
+            first), so a run in chunks (``state=run.state, t0=run.t``) equals the whole run bit for bit.
+        state: start; None takes ``model.init_state(params)``. In a batch it has a leading batch axis.
+        washout: first steps, of every series, that are run but not recorded nor stored.
+        record: "features" (``model.observe``), "state", None (keep only the last state) or a function
+            ``(params, state, x) -> pytree`` (define it once: a new lambda at each call compiles again).
+        t0: time index of the first input.
+        batched: needed only for inputs whose leaves are not series of vectors.
+
+    Returns:
+        :class:`Run`; ``outputs[i]`` belongs to input ``washout + i``, which the state has seen.
+
+    Raises:
+        ValueError, TypeError: wrong shape, width, dtype, NaN or infinity in the input, washout >= length, noise
+            without a key; before anything is compiled.
+    """
+    if inputs is None:
+        n_steps, batched = check.integer("n_steps", n_steps, 1), False
+    else:
+        inputs, batched = check_inputs(model, inputs, batched)
+        length = jax.tree.leaves(inputs)[0].shape[int(batched)]
+        if n_steps is not None and n_steps != length:
+            raise ValueError(f"n_steps must be None or the length of inputs ({length}), got {n_steps}")
+        n_steps = length
+    washout = check.washout(washout, n_steps)
+    if not callable(record):
+        check.choice("record", record, ("features", "state", None))
+    _check_noise(params, key)
+    if state is not None and batched:
+        size = jax.tree.leaves(inputs)[0].shape[0]
+        for leaf in jax.tree.leaves(state):
+            if jnp.shape(leaf)[:1] != (size,):
+                raise ValueError(f"state must have a leading batch axis of {size}, got a leaf of shape {jnp.shape(leaf)}")
+    return _simulate(model, params, inputs, key, state, t0,
+                     washout=washout, n_steps=n_steps, record=record, batched=batched)
+
+
+@partial(jax.jit, static_argnames="n_steps")
+def _generate(
+    loop: Feedback, params: FeedbackParams, inputs: Any, key: Array | None, state: Any, t0: Any, *, n_steps: int
+) -> Run:
+    def body(carry: Any, tx: tuple[Array, Any]) -> tuple[Any, Array]:
+        t, x = tx
+        step_key = None if key is None else jax.random.fold_in(key, t)
+        return loop.step(params, carry, x, step_key), loop.observe(params, carry)
+
+    times = jnp.asarray(t0, jnp.int32) + jnp.arange(n_steps, dtype=jnp.int32)
+    state, outputs = jax.lax.scan(body, state, (times, inputs), length=n_steps)
+    return Run(outputs, state, t0 + n_steps)
+
+
+def generate(
+    model: Map, params: Any, readout: Any, n_steps: int | None = None, *, state: Any, inputs: Any = None,
+    route: str = "input", key: Array | None = None, t0: int | Array = 0,
+) -> Run:
+    """Run a trained model in closed loop: each output is the next input.
+
+    ``outputs[0] = readout(features of state)``: with a readout trained to predict u(t+1) from the state that has seen
+    u(t), it is the forecast of the sample right after the last one that drove `state`; ``outputs[i]`` lies i samples
+    further on.
+
+    Args:
+        model, params: as in :func:`simulate`. readout: a function (n_features,) -> (n_outputs,) that is a pytree, such
+            as :class:`dynlab.Linear`; trained without the input as a feature.
+        n_steps: length of the run (may be left out when `inputs` is given).
+        state: the state to start from, usually ``simulate(...).state``; unbatched (use vmap for batches).
+        inputs: external inputs (n_steps, D) of a loop that has them, else None.
+        route: "input": the output is the model's input (after any external input channels);
+            "feedback": the model's step takes (external input, output).
+        key, t0: noise, as in :func:`simulate`.
+
+    Returns:
+        :class:`Run` with outputs (n_steps, n_outputs) and the state after the last step.
+    """
+    if inputs is not None:
+        inputs = check.series("inputs", inputs, batched=False)
+        if n_steps not in (None, inputs.shape[0]):
+            raise ValueError(f"n_steps must be None or the length of inputs ({inputs.shape[0]}), got {n_steps}")
+        n_steps = inputs.shape[0]
+    n_steps = check.integer("n_steps", n_steps, 1)
+    _check_noise(params, key)
+    loop = Feedback(model, readout, route)
+    loop_params = FeedbackParams(params, readout)
+    loop.check(loop_params, state, inputs)
+    return _generate(loop, loop_params, inputs, key, state, t0, n_steps=n_steps)
