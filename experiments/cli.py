@@ -114,9 +114,9 @@ def execute(entry: catalogue.Entry, module: ModuleType, order: Order, console: C
         raise UsageError(missing)
     if not 0 <= order.seed < 2**32:
         raise UsageError(f"--seed must be in [0, 4294967295], got {order.seed}")
-    if hasattr(module, "check"):
+    if hasattr(module, "validate"):
         try:
-            module.check(order.config)
+            module.validate(order.config)
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
     try:

@@ -2,7 +2,7 @@
 
 An experiment is one file of this folder with a module docstring (its first line is the question; then the paper
 and the expected numbers), a frozen dataclass ``Config`` with ``smoke()``, a pure ``run(config, key, progress)``
-that returns a :class:`Result`, and optionally ``check(config)``, which refuses bad values before anything is
+that returns a :class:`Result`, and optionally ``validate(config)``, which refuses bad values before anything is
 computed. Nothing here imports jax, matplotlib or xarray.
 """
 

@@ -49,7 +49,7 @@ class Config:
         return Config(n_tosses=100)
 
 
-def check(config):
+def validate(config):
     if config.n_tosses < 1:
         raise ValueError(f"n_tosses must be at least 1, got {config.n_tosses}")
 
