@@ -30,7 +30,10 @@ class Rossler:
     Integrator: classical RK4, each sampling interval `dt` cut into equal steps of at most `max_step`. The start
     is drawn from the key, uniform in [-5, 5] x [-5, 5] x [0, 1]; `transient` units of time are discarded.
 
-    HORIZON
+    Ground truth ends where two right solutions part. From 64 starts on the attractor, the time until the error,
+    root mean square over coordinates in units of their standard deviations, exceeds 0.4, in Lyapunov times
+    (1 / 0.0714): the default step in float32 against float64 with the step halved: median 11.7 (least 7.6);
+    float64 against float64 with the step halved: median 12.3 (least 7.6).
 
     Attributes:
         a, b, c: coefficients (knobs).
