@@ -127,6 +127,12 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
+def package_folders(package: str) -> list[Path]:
+    """The folders of an installed top-level package, which is not imported; none if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return [Path(base) for base in spec.submodule_search_locations or []] if spec else []
+
+
 def places(entry: Entry) -> Iterator[Path]:
     """The folders where a data set may lie, in order: dynlab's own, $DYNLAB_DATA, a package, the system's.
 
@@ -140,9 +146,7 @@ def places(entry: Entry) -> Iterator[Path]:
         yield from (Path(root).expanduser() / folder for folder in entry.folders)
     package, inside = entry.package
     if package:
-        spec = importlib.util.find_spec(package)
-        for base in (spec.submodule_search_locations or []) if spec else []:
-            yield Path(base) / inside
+        yield from (base / inside for base in package_folders(package))
     if entry.system:
         yield Path(entry.system)
 

@@ -97,7 +97,8 @@ def _run(task: Narma, key: Array) -> tuple[Array, Array, Array]:
 
 @jax.jit
 def _sample(task: Narma, key: Array) -> Trial:
-    first = (jnp.asarray(1), *_run(task, jax.random.fold_in(key, 0)))
+    dtype = check.default_float()
+    blank = jnp.zeros(task.length, dtype)
 
     def again(state: tuple[Array, Array, Array, Array]) -> Array:
         return ~state[3] & (state[0] < task.max_tries)
@@ -105,7 +106,7 @@ def _sample(task: Narma, key: Array) -> Trial:
     def redraw(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         return (state[0] + 1, *_run(task, jax.random.fold_in(key, state[0])))
 
-    _, drive, output, fine = jax.lax.while_loop(again, redraw, first)
+    _, drive, output, fine = jax.lax.while_loop(again, redraw, (jnp.asarray(0), blank, blank, jnp.asarray(False)))
     mask = (jnp.arange(task.length) >= task.order) & fine
     inputs, targets = jnp.where(fine, drive, jnp.nan), jnp.where(fine, output, jnp.nan)
-    return Trial(inputs=inputs[:, None], targets=targets[:, None], mask=mask.astype(drive.dtype))
+    return Trial(inputs=inputs[:, None], targets=targets[:, None], mask=mask.astype(dtype))
