@@ -39,6 +39,8 @@ def number(
     """Require every element of a concrete `value` to be finite and inside the interval."""
     if is_traced(value):
         return
+    if isinstance(value, (str, bytes)):  # NumPy would read the number in it
+        raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
