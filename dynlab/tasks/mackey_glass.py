@@ -75,7 +75,7 @@ def mackey_glass_solve(
         k2 = field(x + 0.5 * step * k1, middle)
         k3 = field(x + 0.5 * step * k2, middle)
         k4 = field(x + step * k3, end)
-        path = path.at[index].set(jnp.stack([x, k1]))
+        path = jax.lax.dynamic_update_slice(path, jnp.stack([x, k1])[None], (index, jnp.zeros_like(index)))
         return (path, x + (step / 6.0) * (k1 + 2.0 * k2 + 2.0 * k3 + k4)), None
 
     path = jnp.zeros((n_steps, 2), dtype)
