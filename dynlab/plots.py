@@ -148,7 +148,8 @@ def forecast(
     for panel in (ax, error_ax):
         if panel is not None and valid_time is not None:
             name = "valid prediction time" if panel is ax else None
-            panel.axvline(valid_time, color=COLORS[2], ls=":", lw=1.8, label=name)
+            top = 0.84 if panel is ax else 1.0  # below the legend
+            panel.axvline(valid_time, ymax=top, color=COLORS[2], ls=":", lw=1.8, label=name)
     # room above the curves for the legend
     low, high = float(truth.min()), float(truth.max())
     ax.set_ylim(low - 0.12 * (high - low), high + 0.42 * (high - low))

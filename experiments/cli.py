@@ -39,7 +39,7 @@ class Order:
 def main(argv: Sequence[str] | None = None, folder: Path = catalogue.FOLDER) -> int:
     """List the experiments of a folder or run one; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    console, errors = Console(), Console(stderr=True)
+    console, errors = report.console(sys.stdout), report.console(sys.stderr)
     if not arguments or arguments[0] in ("-h", "--help"):
         report.print_catalogue(console, catalogue.entries(folder))
         return 0

@@ -50,17 +50,17 @@ class Claim:
 def near(claim: str, source: str, expected: float, measured: float, tolerance: float) -> Claim:
     """The claim that `measured` is within +-`tolerance` of `expected`."""
     holds = math.isfinite(measured) and abs(measured - expected) <= tolerance
-    return Claim(claim, source, f"{expected:.6g} ± {tolerance:.3g}", float(measured), holds)
+    return Claim(claim, source, f"{expected:.5g} ± {tolerance:.3g}", float(measured), holds)
 
 
 def within(claim: str, source: str, low: float, high: float, measured: float) -> Claim:
     """The claim that low <= `measured` <= high; use ``math.inf`` for an open side."""
     if low == -math.inf:
-        expected = f"at most {high:.6g}"
+        expected = f"at most {high:.4g}"
     elif high == math.inf:
-        expected = f"at least {low:.6g}"
+        expected = f"at least {low:.4g}"
     else:
-        expected = f"{low:.6g} to {high:.6g}"
+        expected = f"{low:.4g} to {high:.4g}"
     return Claim(claim, source, expected, float(measured), bool(low <= measured <= high))
 
 

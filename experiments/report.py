@@ -6,7 +6,7 @@ import math
 import numbers
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +15,11 @@ from rich.table import Table
 
 from experiments import contract
 from experiments.catalogue import Entry
+
+
+def console(stream: TextIO) -> Console:
+    """A console as wide as the terminal, or 120 columns where the output goes elsewhere."""
+    return Console(file=stream, width=None if stream.isatty() else 120)
 
 
 class Reporter:
@@ -59,11 +64,13 @@ def print_claims(console: Console, claims: Sequence[contract.Claim]) -> None:
     if not claims:
         return
     shown = Table(title="Claims", title_justify="left")
-    for column in ("", "claim", "expected", "measured", "source"):
-        shown.add_column(column, justify="right" if column == "measured" else "left")
+    shown.add_column("", no_wrap=True)
+    shown.add_column("measured", justify="right", no_wrap=True)
+    shown.add_column("expected", no_wrap=True)
+    shown.add_column("claim (source)")
     for claim in claims:
         mark = "[green]holds[/]" if claim.holds else "[bold red]NOT HELD[/]"
-        cells = (claim.claim, claim.expected, text(claim.measured), claim.source)
+        cells = (text(claim.measured), claim.expected, f"{claim.claim} ({claim.source})")
         shown.add_row(mark, *(escape(cell) for cell in cells))
     console.print(shown)
     for claim in claims:
