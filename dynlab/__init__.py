@@ -25,9 +25,13 @@ _PUBLIC = {
     "FlowMap": "dynlab.discretize",
     "Run": "dynlab.simulation",
     "simulate": "dynlab.simulation",
+    "MemoryCapacity": "dynlab.analysis.capacity",
+    "memory_capacity": "dynlab.analysis.capacity",
+    "Linear": "dynlab.readout.linear",
+    "ridge": "dynlab.readout.ridge",
     "generate": "dynlab.simulation",
 }
-_MODULES = ("check", "combine", "discretize", "models", "protocol", "tree")
+_MODULES = ("check", "combine", "discretize", "data", "metrics", "models", "plots", "protocol", "readout", "tasks", "tree")
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

@@ -7,6 +7,7 @@ looked at: then only shapes and dtypes are checked.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,14 @@ Array = jax.Array
 def is_traced(*values: Any) -> bool:
     """True when any leaf of `values` is a tracer, so that its value cannot be read."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def eager(*values: Any) -> contextlib.AbstractContextManager[None]:
+    """A context in which jax computes at once where `values` are concrete, even while an outer function is traced.
+
+    Drawing weights from a concrete key in it gives the exact, host-normalised network under ``jit`` too.
+    """
+    return contextlib.nullcontext() if is_traced(*values) else jax.ensure_compile_time_eval()
 
 
 def default_float() -> np.dtype:

@@ -48,7 +48,9 @@ class Stack:
             raise ValueError("layers must hold at least one model, got ()")
         if len({layer.dt for layer in self.layers}) > 1:
             raise ValueError(f"layers must share one dt, got {[layer.dt for layer in self.layers]}")
-        return tuple(layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(self.layers))
+        with check.eager(key):
+            keys = [jax.random.fold_in(key, i) for i in range(len(self.layers))]
+        return tuple(layer.init(k) for layer, k in zip(self.layers, keys, strict=True))
 
     def init_state(self, params: Any, key: Array | None = None) -> tuple[Any, ...]:
         pairs = zip(self.layers, params, strict=True)

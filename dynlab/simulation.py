@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dynlab import check, tree
 from dynlab.combine import Feedback, FeedbackParams
@@ -59,7 +60,24 @@ def scan_steps(
         new = model.step(params, carry, x, step_key)
         return new, observe(params, new, x)
 
+    if n_steps == 1:
+        return _single_step(body, state, (times, xs))
     return jax.lax.scan(body, state, (times, xs), length=n_steps)
+
+
+def _single_step(body: Callable[[Any, Any], tuple[Any, Any]], state: Any, txs: Any) -> tuple[Any, Any]:
+    """A scan of length 1 that equals the same step of a longer scan bit for bit.
+
+    XLA inlines a loop of one iteration and may then fuse, and so round, it otherwise. A loop of two iterations over
+    the same input stays a loop; the second is dropped.
+    """
+    def both(carry: Any, tx: Any) -> tuple[Any, Any]:
+        new, out = body(carry, tx)
+        return new, (new, out)
+
+    twice = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), txs)
+    _, (states, outputs) = jax.lax.scan(both, state, twice, length=2)
+    return jax.tree.map(lambda leaf: leaf[0], states), jax.tree.map(lambda leaf: leaf[:1], outputs)
 
 
 @partial(jax.jit, static_argnames=("washout", "n_steps", "record", "batched"))
@@ -95,6 +113,8 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
     Every leaf is (time, features) or, batched, (batch, time, features); leaves of other rank need `batched` said.
     """
     sizes = getattr(model, "input_sizes", None)
+    if isinstance(inputs, list):  # rows of numbers; a pair of series is a tuple
+        inputs = check.series("inputs", inputs)
     leaves, treedef = jax.tree.flatten_with_path(inputs)
     if sizes is not None and jax.tree.structure(sizes) != treedef:
         raise ValueError(
@@ -125,7 +145,7 @@ def _check_noise(params: Any, key: Array | None) -> None:
     noise = getattr(params, "noise", None)
     if key is not None:
         check.key("key", key)
-    elif noise is not None and not check.is_traced(noise) and bool(jnp.any(noise > 0)):
+    elif noise is not None and not check.is_traced(noise) and np.any(np.asarray(noise) > 0):
         raise ValueError(f"key must be given for a model with noise (params.noise = {noise}), got None")
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from dynlab import check, tree
 from dynlab.models.activations import activation
 from dynlab.models.radius import exact
-from dynlab.models.recurrence import Recurrence, choose, from_matrix
+from dynlab.models.recurrence import FORMS, Recurrence, choose, from_matrix
 from dynlab.models.weights import Topology, sparse_matrix, topology
 
 Array = jax.Array
@@ -94,6 +94,7 @@ class ESN:
         if self.n_inputs + self.n_feedback == 0:
             raise ValueError("n_inputs must be positive unless n_feedback is, got n_inputs=0 and n_feedback=0")
         activation(self.activation)
+        check.choice("recurrence", self.recurrence, FORMS)
         check.number("spectral_radius", self.spectral_radius, 0.0)
         check.number("leak_rate", self.leak_rate, 0.0, 1.0, low_open=True)
         check.number("input_scaling", self.input_scaling)
@@ -120,7 +121,9 @@ class ESN:
         self._validate()
         check.key("key", key)
         scalar = lambda value: jnp.asarray(value, check.default_float())  # noqa: E731
-        drawn = topology(self.topology, self.connectivity).draw(jax.random.fold_in(key, _WEIGHTS), self.n_units)
+        network = topology(self.topology, self.connectivity)
+        with check.eager(key):
+            drawn = choose(network.draw(jax.random.fold_in(key, _WEIGHTS), self.n_units), self.recurrence)
 
         def outer(role: int, n: int) -> Array:
             role_key = jax.random.fold_in(key, role)
@@ -129,7 +132,7 @@ class ESN:
         bias_key = jax.random.fold_in(key, _BIAS)
         bias = jax.random.uniform(bias_key, (self.n_units,), check.default_float(), -1.0, 1.0)
         return ESNParams(
-            recurrent=choose(drawn, self.recurrence),
+            recurrent=drawn,
             input_weights=outer(_INPUT, self.n_inputs),
             bias=scalar(self.bias_scaling) * bias,
             feedback_weights=outer(_FEEDBACK, self.n_feedback) if self.n_feedback else None,

@@ -25,14 +25,17 @@ EXACT_MAX_UNITS = 1000  # above, ARPACK on the host
 
 def gelfand(matrix: Array, squarings: int = 20) -> Array:
     """Spectral radius of (N, N) by Gelfand's formula with 2**squarings factors (relative error: module docstring)."""
-    power = matrix
-    log_norm = jnp.zeros((), matrix.dtype)
-    for level in range(squarings):
-        norm = jnp.linalg.norm(power)
-        log_norm = log_norm + jnp.log(norm) / 2**level
-        power = power / norm
-        power = jnp.matmul(power, power, precision=jax.lax.Precision.HIGHEST)
-    return jnp.exp(log_norm + jnp.log(jnp.linalg.norm(power)) / 2**squarings)
+
+    def body(level: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        product, log_norm = carry
+        norm = jnp.linalg.norm(product)
+        product = product / norm
+        log_norm += jnp.log(norm) * jnp.exp2(-level.astype(matrix.dtype))
+        return jnp.matmul(product, product, precision=jax.lax.Precision.HIGHEST), log_norm
+
+    start = (matrix, jnp.zeros((), matrix.dtype))
+    product, log_norm = jax.lax.fori_loop(0, squarings, body, start)
+    return jnp.exp(log_norm + jnp.log(jnp.linalg.norm(product)) / 2**squarings)
 
 
 def power(recurrence: Recurrence, n_steps: int = 2000, burn_in: int = 500) -> Array:

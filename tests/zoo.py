@@ -1,0 +1,62 @@
+"""Every model the conformance table runs on: one line a model.
+
+Besides the library's models the zoo holds the smallest honest members of families that stress the protocol in other
+ways (tests/zoo_models.py): a spiking network with a refractory counter, a rate network as a flow, a gated unit, and a
+thought-machine tick with a history and synchronization accumulators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import zoo_models as small
+
+from dynlab import ESN, Euler, ExpEuler, Feedback, FlowMap, Hold, Stack
+from dynlab.models import weights
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model and what the table must know about it: its phase-space dimension, and whether a key makes noise."""
+
+    model: Any
+    n_phase: int
+    noisy: bool = False
+    sizes: Any = None  # channels of the input, where the model does not say (``input_sizes``)
+
+    def inputs(self, key: jax.Array, n_steps: int) -> Any:
+        """A driving series (n_steps, features) for every leaf of the model's input."""
+        sizes = getattr(self.model, "input_sizes", self.sizes)
+        leaves, treedef = jax.tree.flatten(sizes)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [jax.random.uniform(k, (n_steps, n), minval=-1.0) for k, n in zip(keys, leaves, strict=True)]
+        return jax.tree.unflatten(treedef, drawn)
+
+
+FLOW = small.RateFlow(n_units=5)
+READOUT = small.MeanReadout(jnp.full((2, 12), 0.1))
+
+ZOO: dict[str, Entry] = {
+    "esn": Entry(ESN(n_units=12, noise=0.05, bias_scaling=0.1), 12, noisy=True),
+    "esn_linear_leaky": Entry(ESN(n_units=12, activation="identity", leak_rate=0.3), 12),
+    "esn_relu": Entry(ESN(n_units=12, activation="relu", spectral_radius=0.5), 12),
+    "esn_sigmoid": Entry(ESN(n_units=12, activation="sigmoid", topology="orthogonal"), 12),
+    "esn_cycle": Entry(ESN(n_units=12, topology="cycle"), 12),
+    "esn_delay_line": Entry(ESN(n_units=12, topology="delay_line"), 12),
+    "esn_gather": Entry(ESN(n_units=12, connectivity=0.25, recurrence="gather"), 12),
+    "esn_small_world": Entry(ESN(n_units=12, topology=weights.SmallWorld(neighbours=4)), 12),
+    "esn_dale": Entry(ESN(n_units=12, topology=weights.Dale(connectivity=0.5)), 12),
+    "esn_feedback": Entry(ESN(n_inputs=2, n_units=12, n_feedback=1, noise=0.02), 12, noisy=True),
+    "esn_closed_loop": Entry(Feedback(ESN(n_inputs=4, n_units=12), READOUT), 12, sizes=2),
+    "esn_deep": Entry(Stack((ESN(n_units=8, noise=0.1), ESN(n_inputs=8, n_units=6, leak_rate=0.5))), 14, noisy=True),
+    "esn_held": Entry(Hold(ESN(n_units=12, leak_rate=0.5, noise=0.1), n_ticks=3), 12, noisy=True),
+    "lif": Entry(small.LIF(n_units=9), 18, noisy=True),
+    "rate_euler": Entry(Euler(FLOW, dt=0.5), 5, noisy=True),
+    "rate_exp_euler": Entry(ExpEuler(FLOW, dt=0.5), 5, noisy=True),
+    "rate_solver": Entry(FlowMap(FLOW, dt=0.5), 5),
+    "gated": Entry(small.Gated(n_units=6), 6),
+    "thought_tick": Entry(small.ThoughtTick(n_units=5, n_history=4), 25),
+}
