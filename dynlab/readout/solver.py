@@ -108,14 +108,23 @@ def _factor(method: str, x: Array, y: Array, ridges: Array) -> tuple[Array, Arra
     if ridges.shape[0] == 1:
         c, w = one(ridges[0])
         return m, c[None], w[None]
-    c, w = jax.lax.map(one, ridges)
+
+    def refined(ridge: Array) -> tuple[Array, Array]:  # M fits the smallest ridge: one correction for the others
+        c, w = one(ridge)
+        gradient = _mm(q.T, y - _mm(x, w)) - ridge * _mm(m.T, w)
+        return c, w + _mm(m, jax.scipy.linalg.cho_solve((c, True), gradient))
+
+    c, w = jax.lax.map(refined, ridges)
     return m, c, w
 
 
 def _guarded_cholesky(s: Array) -> Array:
-    """Cholesky factor of the nearly well-conditioned S; where a direction does not exist (a dropped column), S = 1."""
+    """Cholesky factor of S, which is well conditioned but for the scale of its diagonal (as is then the factor).
+
+    A direction that does not exist (a dropped column) gets S = 1.
+    """
     diagonal = jnp.diagonal(s)
-    shift = SHIFTS[2] * jnp.finfo(s.dtype).eps * jnp.mean(diagonal)
+    shift = SHIFTS[2] * jnp.finfo(s.dtype).eps * diagonal
     return jnp.linalg.cholesky(s + jnp.diag(jnp.where(diagonal > 0, shift, 1.0)))
 
 
