@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynlab import generate, simulate, tree
+from dynlab.metrics import valid_prediction_time
 from dynlab.readout.ridge import ridge
 
 Array = jax.Array
@@ -111,7 +112,7 @@ class Forecasts:
     truth: Array
 
 
-def nrmse_over(found: Forecasts, steps: int) -> Array:
+def closed_loop_error(found: Forecasts, steps: int) -> Array:
     """Root mean squared error over the first `steps` steps and all channels, of each start: (n_starts,).
 
     The series has unit variance in training, so this is in standard deviations; a diverged forecast gives infinity.
@@ -123,9 +124,7 @@ def nrmse_over(found: Forecasts, steps: int) -> Array:
 
 def valid_steps(found: Forecasts, threshold: float) -> Array:
     """Steps of each start before the error over channels first exceeds `threshold` standard deviations: (n_starts,)."""
-    error = jnp.sqrt(jnp.mean((found.closed - found.truth) ** 2, axis=2))
-    bad = ~(error <= threshold)  # NaN counts as bad
-    return jnp.where(bad.any(axis=1), jnp.argmax(bad, axis=1), error.shape[1])
+    return valid_prediction_time(found.closed, found.truth, threshold=threshold, scale=1.0)
 
 
 def _states(params: Any, state: Any, x: Any) -> Any:
@@ -175,7 +174,7 @@ def validate(models: Any, key: Array, series: Array, penalties: Array, plan: Pla
 
         def one(readout: Any) -> Array:
             found = forecasts(model, params, readout, driven, series, plan, "validation")
-            return jnp.median(nrmse_over(found, plan.horizon))
+            return jnp.median(closed_loop_error(found, plan.horizon))
 
         return jax.vmap(one)(fit(driven[1], series, plan, penalties))
 

@@ -199,7 +199,7 @@ def candidates(config: Config, n_channels: int) -> dict[str, tuple[Any, list[str
 
 def outcome(case: Case, found: engine.Forecasts, chosen: str, n_candidates: int) -> Outcome:
     """Errors and valid times of the forecasts of every seed."""
-    error = jax.vmap(lambda one: engine.nrmse_over(one, case.plan.horizon))(found)
+    error = jax.vmap(lambda one: engine.closed_loop_error(one, case.plan.horizon))(found)
     steps = jax.vmap(lambda one: engine.valid_steps(one, case.plan.threshold))(found)
     valid = np.asarray(steps) / case.lyapunov_steps
     return Outcome(chosen, n_candidates, found, np.asarray(found.one_step), np.asarray(error), valid)
@@ -279,7 +279,8 @@ def tables(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, 
             chosen.append((case.label, method, found.n_candidates, found.chosen))
     note = (
         f"medians over {config.n_seeds} seeds and {config.n_starts} starts each (quartiles); errors in standard "
-        f"deviations; valid while the error is at most {config.threshold:g}; LT: Lyapunov times"
+        f"deviations; valid while the error is at most {config.threshold:g}, cut at the longest "
+        "forecast; LT: Lyapunov times"
     )
     columns = ("series", "method", "NRMSE 1 step", "closed loop, steps", "valid prediction time")
     return [

@@ -60,8 +60,8 @@ class Config:
     """Held-out samples."""
     washout: int = 300
     """Discarded first samples."""
-    max_delay: int = 150
-    """Longest delay counted."""
+    max_delay: int = 200
+    """Longest delay counted; a cycle near radius 1 keeps a part of its memory beyond."""
     ridge: float = 1e-8
     """Ridge penalty, added to the Gram matrix unscaled."""
     exact_units: int = 50

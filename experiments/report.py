@@ -50,10 +50,11 @@ def text(value: Any) -> str:
 
 
 def print_table(console: Console, table: contract.Table) -> None:
-    """A result table; the first column is text, the others are right-aligned numbers."""
+    """A result table; columns that hold a number are right-aligned."""
     shown = Table(title=escape(table.title), caption=escape(table.note) or None, title_justify="left")
     for index, column in enumerate(table.columns):
-        shown.add_column(escape(column), justify="left" if index == 0 else "right")
+        is_number = any(isinstance(row[index], numbers.Real) for row in table.rows)
+        shown.add_column(escape(column), justify="right" if is_number else "left")
     for row in table.rows:
         shown.add_row(*(escape(text(cell)) for cell in row))
     console.print(shown)

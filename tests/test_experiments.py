@@ -111,6 +111,22 @@ def test_every_experiment_keeps_the_contract() -> None:
             assert cli.parse(entry.name, module, []).config == module.Config()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries()])
+def test_smoke_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    xarray = pytest.importorskip("xarray")
+    assert cli.main([name, "--smoke", "--out", str(tmp_path)]) == 0
+    told = summary(tmp_path)
+    assert told["figures"]
+    assert told["claims"]
+    assert all(claim["measured"] is not None for claim in told["claims"])
+    assert list(tmp_path.glob("*.png"))
+    with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as data:
+        assert all({"units", "long_name"} <= set(data[item].attrs) for item in data.variables)
+    assert "plot: " in capsys.readouterr().out
+
+
 def test_listing_needs_no_jax() -> None:
     code = "import sys; from experiments.cli import main; main([]); assert 'jax' not in sys.modules, 'jax imported'"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
