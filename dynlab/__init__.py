@@ -31,7 +31,10 @@ _PUBLIC = {
     "ridge": "dynlab.readout.ridge",
     "generate": "dynlab.simulation",
 }
-_MODULES = ("check", "combine", "discretize", "data", "interop", "metrics", "models", "plots", "protocol", "readout", "tasks", "tree")
+_MODULES = (
+    "check", "combine", "data", "discretize", "interop", "metrics", "models", "plots", "protocol", "readout", "tasks",
+    "tree",
+)
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
-from dynlab.protocol import Map
 
 Array = jax.Array
 ROUTES = ("input", "feedback")

@@ -84,7 +84,8 @@ class ExpEuler:
     def init(self, key: Array) -> Any:
         check.number("dt", self.dt, 0.0, low_open=True)
         if not hasattr(self.flow, "decay"):
-            raise TypeError(f"ExpEuler needs flow.decay(params, state), which {type(self.flow).__name__} has not: use Euler")
+            name = type(self.flow).__name__
+            raise TypeError(f"flow must have decay(params, state) for ExpEuler, got {name} without it: use Euler")
         return self.flow.init(key)
 
     def init_state(self, params: Any, key: Array | None = None) -> Any:

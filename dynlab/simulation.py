@@ -116,9 +116,10 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
     if isinstance(inputs, list):  # rows of numbers; a pair of series is a tuple
         inputs = check.series("inputs", inputs)
     leaves, treedef = jax.tree.flatten_with_path(inputs)
-    if sizes is not None and jax.tree.structure(sizes) != treedef:
+    structure: Any = jax.tree.structure(sizes)
+    if sizes is not None and structure != treedef:
         raise ValueError(
-            f"inputs must have the structure {jax.tree.structure(sizes)} for {type(model).__name__} "
+            f"inputs must have the structure {structure} for {type(model).__name__} "
             f"(features {sizes}), got {treedef}"
         )
     if not leaves:
@@ -191,7 +192,7 @@ def simulate(
         size = jax.tree.leaves(inputs)[0].shape[0]
         for leaf in jax.tree.leaves(state):
             if jnp.shape(leaf)[:1] != (size,):
-                raise ValueError(f"state must have a leading batch axis of {size}, got a leaf of shape {jnp.shape(leaf)}")
+                raise ValueError(f"state must have a leading batch axis of {size}, got shape {jnp.shape(leaf)}")
     return _simulate(model, params, inputs, key, state, t0,
                      washout=washout, n_steps=n_steps, record=record, batched=batched)
 

@@ -1,5 +1,6 @@
 """Every bad input: an error that names the argument, its value and what is allowed, before anything is compiled."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import jax
@@ -8,8 +9,7 @@ import numpy as np
 import pytest
 
 import dynlab.readout.ridge as ridge_module
-from dynlab import ESN, esn_from_arrays, generate, memory_capacity, ridge, simulate
-from dynlab import simulation
+from dynlab import ESN, esn_from_arrays, generate, memory_capacity, ridge, simulate, simulation
 from dynlab.analysis import capacity
 from dynlab.models import weights
 

@@ -41,7 +41,7 @@ def test_init_is_the_same_under_jit_and_runs_under_vmap(entry, key):
     params = model.init(key)
     close(jax.jit(model.init)(key), params, 1e-3)  # in a trace the spectral radius is an approximation
     many = jax.jit(jax.vmap(model.init))(jax.random.split(key, 3))
-    assert all(a.shape == (3, *jnp.shape(b)) for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(params), strict=True))
+    assert jax.tree.map(jnp.shape, many) == jax.tree.map(lambda leaf: (3, *jnp.shape(leaf)), params)
 
 
 def test_step_reads_params_and_static_fields_only(entry, key):

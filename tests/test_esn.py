@@ -142,7 +142,7 @@ def _products(jaxpr, found):
 
 
 def test_a_sweep_over_knobs_is_one_matrix_matrix_product(key, u):
-    """vmap over spectral radius, leak and input scaling at one key: one (N, N) x (B, N) product a step, nothing else."""
+    """vmap over spectral radius, leak and input scaling at one key: one (N, N) x (N, B) product a step, no other."""
     n, b = 50, 7
     values = jnp.linspace(0.1, 0.9, b)
     models = ESN(n_inputs=2, n_units=n, spectral_radius=values, leak_rate=values, input_scaling=values)

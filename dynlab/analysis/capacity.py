@@ -109,7 +109,7 @@ def memory_capacity(
     check.number("amplitude", amplitude, 0.0, low_open=True)
     sizes = getattr(model, "input_sizes", 1)
     if sizes != 1:
-        raise ValueError(f"model must have one input channel and no feedback for memory capacity, got input sizes {sizes}")
+        raise ValueError(f"model must have one input channel and no feedback, got input sizes {sizes}")
     if params is None:
         params = model.init(jax.random.fold_in(key, _WEIGHTS))
     state = jax.eval_shape(model.init_state, params)

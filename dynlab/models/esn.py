@@ -155,7 +155,7 @@ class ESN:
         exact_product = jax.lax.Precision.HIGHEST
         drive = params.spectral_radius * params.recurrent.apply(state) + params.bias
         drive += jnp.matmul(params.input_weights, params.input_scaling * u, precision=exact_product)
-        if self.n_feedback:
+        if y is not None and params.feedback_weights is not None:
             drive += jnp.matmul(params.feedback_weights, params.feedback_scaling * y, precision=exact_product)
         if key is not None:
             drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)

@@ -71,7 +71,8 @@ def _arpack(recurrence: Recurrence) -> float:
     if isinstance(recurrence, Gather):
         values = np.asarray(recurrence.values, dtype=np.float64)
         rows = np.broadcast_to(np.arange(n), values.shape)
-        matrix = scipy.sparse.csr_array((values.ravel(), (rows.ravel(), np.asarray(recurrence.indices).ravel())), (n, n))
+        columns = np.asarray(recurrence.indices)
+        matrix = scipy.sparse.csr_array((values.ravel(), (rows.ravel(), columns.ravel())), (n, n))
     else:
         matrix = np.asarray(recurrence.dense(), dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(n)

@@ -225,7 +225,8 @@ def topology(value: str | Topology, connectivity: float | None = None) -> Topolo
         if "connectivity" in {field.name for field in dataclasses.fields(cls)}:
             return cls(connectivity=connectivity)
     elif not hasattr(value, "draw"):
-        raise TypeError(f"topology must be a name ({', '.join(TOPOLOGIES)}) or an object with draw(key, n), got {value!r}")
+        names = ", ".join(TOPOLOGIES)
+        raise TypeError(f"topology must be a name ({names}) or an object with draw(key, n), got {value!r}")
     elif connectivity is None:
         return value
     raise ValueError(f"connectivity must be None for topology {value!r}, which does not use it, got {connectivity}")
