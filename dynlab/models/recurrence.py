@@ -18,10 +18,10 @@ from dynlab import check, tree
 Array = jax.Array
 FORMS = ("auto", "dense", "gather", "roll")
 
-# Measured on CPU (experiments/bench/recurrence): the gather wins over the dense product only for large networks in
-# which each unit has few inputs; BCOO and BCSR never won.
-GATHER_MIN_UNITS = 2000
-GATHER_MAX_CONNECTIVITY = 0.02
+# Measured on CPU (experiments/bench/recurrence): the gather wins over the dense product for networks in
+# which each unit has few inputs (a larger share for one run than for a batch, which a dense product serves better).
+GATHER_MIN_UNITS = 500
+GATHER_MAX_CONNECTIVITY = 0.01
 
 
 @tree.dataclass
