@@ -51,20 +51,20 @@ class Config:
 
     real_series: str = field(default_factory=real_series_at_hand)
     """Measured series: santa_fe or sunspots_monthly."""
-    n_units: int = 300
+    n_units: int = 200
     """Units of the network."""
     spectral_radii: tuple[float, ...] = (0.4, 0.8, 1.1)
     """Candidates of the network."""
     leak_rates: tuple[float, ...] = (0.5, 1.0)
     """Candidates of the network."""
-    input_scalings: tuple[float, ...] = (0.1, 0.3, 1.0)
+    input_scalings: tuple[float, ...] = (0.1, 0.3)
     """Candidates of the network."""
     bias_scaling: float = 0.5
     """Bias of the units, uniform up to this."""
-    lag_counts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
+    lag_counts: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 20, 30, 50, 75, 100)
     """Candidates of the autoregression; as many as radii times leak rates times scalings."""
-    penalties: tuple[float, ...] = (1e-8, 1e-6, 1e-4, 1e-2)
-    """Ridge candidates of both, for series of unit variance."""
+    penalties: tuple[float, ...] = (1e-8, 1e-5, 1e-2, 1.0, 100.0)
+    """Ridge candidates of both, for series of unit variance: noise-free ones want little, noisy ones much."""
     n_seeds: int = 5
     """Tested networks; for the computed systems each with a trajectory of its own."""
     n_starts: int = 20
@@ -300,7 +300,7 @@ def claims(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, 
     name = config.real_series
     network, linear = (float(np.median(studies[name][method].error)) for method in (ESN_NAME, AR_NAME))
     claim = f"{cases[name].label}: closed-loop error below that of the autoregression (standard deviations)"
-    found.append(within(claim, source, -np.inf, linear, network))
+    found.append(within(claim, "no source: this comparison asks it", -np.inf, linear, network))
     claim = f"Mackey-Glass one step ahead: root mean squared error, N = {config.n_units}, not above that of N = 100"
     return [*found, within(claim, "reservoirpy 0.4.2 documentation, three seeds", -np.inf, 0.0024, rmse)]
 

@@ -30,7 +30,11 @@ from experiments.contract import Claim, Progress, Result, Table, Variable, near,
 
 Array = jax.Array
 UNITS = {"linear": "identity", "tanh": "tanh"}
-KNOWN = ("linear_cycle", "linear_delay_line", "reservoirpy_example")  # figures, in the order of their claims
+KNOWN = (
+    "linear_cycle",
+    "linear_delay_line",
+    "reservoirpy_example",
+)  # figures, in the order of their claims; the last one on request
 JAEGER = "Jaeger 2001, GMD report 152"
 CYCLE = "doi:10.1109/TNN.2010.2089641"
 LINEAR = "arXiv:2305.01457"
@@ -42,9 +46,9 @@ class Config:
 
     n_units: int = 100
     """N, units of the reservoir."""
-    spectral_radii: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.05, 1.1, 1.2)
+    spectral_radii: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.05, 1.2)
     """Swept at leak rate 1; linear networks only below 1, where they are stable."""
-    leak_rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.7, 1.0)
+    leak_rates: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
     """Swept at the spectral radius `leak_radius`; the largest one also gives the forgetting curves."""
     leak_radius: float = 0.95
     """Spectral radius of the leak sweep and of the forgetting curves, below 1."""
@@ -52,7 +56,7 @@ class Config:
     """Recurrent networks compared."""
     input_scaling: float = 0.1
     """Scale of the input weights, which are uniform on [-1, 1] before scaling."""
-    n_seeds: int = 5
+    n_seeds: int = 4
     """Networks and input series, one of each a seed."""
     n_train: int = 2000
     """Training samples of the readouts."""
@@ -68,6 +72,8 @@ class Config:
     """Units of the linear cycle and of the linear delay line whose capacity is known exactly."""
     exact_samples: int = 30_000
     """Training samples and test samples of those two."""
+    peer_example: bool = False
+    """Also repeat the example of reservoirpy's documentation over 20 seeds (ten seconds more)."""
 
     @staticmethod
     def smoke() -> Config:
@@ -206,7 +212,9 @@ def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
         found = sweep(config, model, params, keys, jnp.asarray(all_radii), jnp.asarray(all_leaks))
         by_radius[i, j][:, swept] = found[:, : swept.sum()]
         by_leak[i, j] = found[:, swept.sum() :]
-    checks = [lambda: exact_claims(config, exact_key), lambda: [reference_claim(reference_key)]]
+    checks = [lambda: exact_claims(config, exact_key)]
+    if config.peer_example:
+        checks.append(lambda: [reference_claim(reference_key)])
     claims = [claim for check_one in progress(checks, "known answers") for claim in check_one()]
     return summarise(config, by_radius, by_leak, claims)
 
@@ -216,7 +224,7 @@ def summarise(config: Config, by_radius: np.ndarray, by_leak: np.ndarray, claims
     total, leak_total = by_radius.sum(axis=-1), by_leak.sum(axis=-1)
     median = np.median(total, axis=2)  # (topology, units, radius)
     rows = []
-    figures = dict(zip(KNOWN, (claim.measured for claim in claims), strict=True))
+    figures = dict(zip(KNOWN, (claim.measured for claim in claims), strict=False))
     for i, topology in enumerate(config.topologies):
         for j, units in enumerate(UNITS):
             best = int(np.nanargmax(median[i, j]))
