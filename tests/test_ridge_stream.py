@@ -58,6 +58,18 @@ def test_chunks_from_anywhere_and_ridge_array(tol):
     assert stream.stream_solve(kept, 1.0, squares="all")(x).shape == (2, 90, 2)
 
 
+def test_constant_and_dead_features_at_ridge_zero(tol):
+    rng = np.random.default_rng(4)
+    x = np.hstack([rng.normal(size=(3000, 4)), np.full((3000, 1), 0.7), np.zeros((3000, 1))])
+    y = x[:, :4] @ rng.normal(size=(4, 2)) + 2.0
+    kept = stream.stream_init(6, 2)
+    for part in np.split(np.arange(3000), 6):
+        kept = stream.stream_update(kept, x[part], y[part])
+    fit = stream.stream_solve(kept, 0.0)
+    assert np.abs(fit.weights[4:]).max() < 1.0
+    np.testing.assert_allclose(fit(x), y, atol=tol(1e-4, 1e-12))
+
+
 def test_float32_on_ill_conditioned_states():
     """A delay line with slowly fading, mixed taps: condition number 1e8; the streamed fit recovers the tail."""
     rng = np.random.default_rng(3)

@@ -29,7 +29,7 @@ def _fit(
     solver_name = method if method in solver.METHODS else "cholqr"
     x_mean = x.mean(0) if intercept else jnp.zeros(x.shape[1], x.dtype)
     y_mean = y.mean(0) if intercept else jnp.zeros(y.shape[1], y.dtype)
-    weights = solver.solve(solver_name, dual, x - x_mean, y - y_mean, ridges)  # (R, F, D)
+    weights = solver.solve(solver_name, dual, x, x_mean, y - y_mean, ridges)  # (R, F, D)
     return weights, y_mean - jnp.einsum("f,rfd->rd", x_mean, weights, precision="highest")
 
 

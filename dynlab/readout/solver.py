@@ -9,9 +9,9 @@ method first finds a *preconditioner* M (F, F) that makes X M nearly orthonormal
 where S is well conditioned, so that its Cholesky factor is accurate. Only the choice of M differs:
 
 * ``"cholqr"`` (default): two shifted Cholesky-QR passes on a small random sketch of the rows of [X; sqrt(lambda) I]
-  (a fixed count sketch of about 2 F rows), then the pass on all rows above. Matrix products and small Cholesky factors
-  only, so that it is fast on CPU, GPU and TPU. The shifts (a few rounding units of the trace) act on M alone and
-  cancel from W; a rank-deficient X with lambda = 0 still gives a finite answer.
+  (a fixed count sketch of about 1.5 F rows), then the pass on all rows above. Matrix products and small Cholesky
+  factors only, so that it is fast on CPU, GPU and TPU. The shifts (a few rounding units of the trace) act on M alone
+  and cancel from W; a rank-deficient X with lambda = 0 still gives a finite answer.
 * ``"qr"``: M = R^-1 of the Householder QR of [X; sqrt(lambda) I].
 * ``"svd"``: M = V / sqrt(s^2 + lambda), directions below rounding dropped when lambda = 0 (minimum-norm answer).
 
@@ -35,7 +35,7 @@ from jax.scipy.linalg import solve_triangular
 Array = jax.Array
 
 METHODS = ("cholqr", "qr", "svd")
-SKETCH_ROWS = 2  # rows of the sketch per column; it is used when the data have more than twice as many
+SKETCH_ROWS = 1.5  # rows of the sketch per column; it is used when the data have more than twice as many
 SHIFTS = (25.0, 8.0, 8.0)  # shifts of the three Cholesky factors, in units of the machine epsilon
 
 _mm = partial(jnp.matmul, precision="highest")
@@ -44,7 +44,7 @@ _mm = partial(jnp.matmul, precision="highest")
 def _sketch(x: Array) -> Array:
     """About ``SKETCH_ROWS * F`` random combinations of the rows of x: random signs, then sums of strided rows."""
     n_rows, n_cols = x.shape
-    rows = SKETCH_ROWS * n_cols
+    rows = int(SKETCH_ROWS * n_cols)
     if n_rows <= 2 * rows:
         return x
     folds = -(-n_rows // rows)
@@ -53,25 +53,20 @@ def _sketch(x: Array) -> Array:
     return (padded * jnp.asarray(signs, x.dtype)).sum(0)
 
 
-def _inverse_factor(gram: Array) -> Array:
-    """Upper triangular M with M' gram M = I."""
-    return solve_triangular(jnp.linalg.cholesky(gram), jnp.eye(gram.shape[0], dtype=gram.dtype), lower=True).T
-
-
 def _by_cholqr(x: Array, ridge: Array) -> Array:
     """Two shifted Cholesky-QR passes on a sketch of [x; sqrt(ridge) I], columns scaled to unit length."""
-    eps, eye = jnp.finfo(x.dtype).eps, jnp.eye(x.shape[1], dtype=x.dtype)
+    eps, tiny, eye = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny, jnp.eye(x.shape[1], dtype=x.dtype)
     small = _sketch(x)
-    scale = (small**2).sum(0) + ridge
-    scale = jnp.where(scale > 0, jax.lax.rsqrt(jnp.where(scale > 0, scale, 1.0)), 1.0)
-    small = small * scale
-    gram = _mm(small.T, small) + jnp.diag(ridge * scale**2)
-    first = _inverse_factor(gram + (SHIFTS[0] * eps * jnp.trace(gram) + jnp.finfo(x.dtype).tiny) * eye)
-    q = _mm(small, first)
-    scaled = scale[:, None] * first
-    gram = _mm(q.T, q) + ridge * _mm(scaled.T, scaled)
-    second = _inverse_factor(gram + (SHIFTS[1] * eps * jnp.trace(gram) + jnp.finfo(x.dtype).tiny) * eye)
-    return _mm(scaled, second)
+    gram = _mm(small.T, small) + ridge * eye
+    power = jnp.diagonal(gram)
+    scale = jnp.where(power > 0, jax.lax.rsqrt(jnp.where(power > 0, power, 1.0)), 1.0)
+    gram = gram * scale[:, None] * scale
+    c = jnp.linalg.cholesky(gram + (SHIFTS[0] * eps * jnp.trace(gram) + tiny) * eye)
+    first = solve_triangular(c, jnp.diag(scale), lower=True)  # (first') makes the sketch nearly orthonormal
+    q = _mm(small, first.T)
+    gram = _mm(q.T, q) + ridge * _mm(first, first.T)
+    c = jnp.linalg.cholesky(gram + (SHIFTS[1] * eps * jnp.trace(gram) + tiny) * eye)
+    return solve_triangular(c, first, lower=True).T
 
 
 def _by_qr(x: Array, ridge: Array) -> Array:
@@ -90,12 +85,20 @@ def _by_svd(x: Array, ridge: Array) -> Array:
     return vt.T * jnp.where(power > 0, jax.lax.rsqrt(jnp.where(power > 0, power, 1.0)), 0.0)
 
 
-def _factor(method: str, x: Array, y: Array, ridges: Array) -> tuple[Array, Array, Array]:
-    """Solve for one data set x (T, F), y (T, D), ridges (R,).
+def centred(x: Array, offset: Array) -> Array:
+    """x - offset; a column that varies by no more than the rounding of its offset (a constant feature) becomes 0."""
+    out = x - offset
+    noise = x.shape[0] * (4 * jnp.finfo(x.dtype).eps * offset) ** 2
+    return jnp.where((out**2).sum(0) > noise, out, 0.0)
+
+
+def _factor(method: str, x: Array, offset: Array, y: Array, ridges: Array) -> tuple[Array, Array, Array]:
+    """Solve for one data set x (T, F), less its offset (F,), and y (T, D), for ridges (R,).
 
     Returns:
         ``(m, c, weights)``: the preconditioner (F, F), the Cholesky factors (R, F, F) of S, the weights (R, F, D).
     """
+    x = centred(x, offset)  # in here, so that no centred copy of a whole batch is ever held
     m = {"cholqr": _by_cholqr, "qr": _by_qr, "svd": _by_svd}[method](x, ridges.min())
     q = _mm(x, m)
     gram, rhs = _mm(q.T, q), _mm(q.T, y)
@@ -157,29 +160,36 @@ def _own_batching(plain: Any) -> Any:
     return call
 
 
+def _weights(method: str, *args: Array) -> Array:
+    return _factor(method, *args)[2]
+
+
 _factors = {method: _own_batching(partial(_factor, method)) for method in METHODS}
+_weights_only = {method: _own_batching(partial(_weights, method)) for method in METHODS}
 _row_basis = _own_batching(_basis)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def solve(method: str, dual: bool, x: Array, y: Array, ridges: Array) -> Array:
-    """(X'X + ridge I)^-1 X'Y for each ridge value, from one preconditioner.
+def solve(method: str, dual: bool, x: Array, offset: Array, y: Array, ridges: Array) -> Array:
+    """(X'X + ridge I)^-1 X'Y with X = x - offset, for each ridge value, from one preconditioner.
 
-    Differentiable once, forward or reverse, in x, y and ridges: by the implicit function theorem, with the same
-    factors. (Derivatives of derivatives are not supported: the factorisation has no derivative of its own.)
+    Differentiable once, forward or reverse, in all arrays: by the implicit function theorem, with the same factors.
+    (Derivatives of derivatives are not supported: the factorisation has no derivative of its own.)
 
     Args:
         method: one of ``METHODS``.
         dual: work in the row space, for more columns than rows.
-        x: (T, F). y: (T, D). ridges: (R,).
+        x: (T, F). offset: (F,), the mean of x or 0. y: (T, D). ridges: (R,).
 
     Returns:
         (R, F, D).
     """
     if not dual:
-        return _factors[method](x, y, ridges)[2]
+        return _weights_only[method](x, offset, y, ridges)
+    x = centred(x, offset)
     basis = _row_basis(x)
-    return _mm(basis, _factors[method](_mm(x, basis), y, ridges)[2])
+    z = _mm(x, basis)
+    return _mm(basis, _weights_only[method](z, jnp.zeros_like(z[0]), y, ridges))
 
 
 def _inner(m: Array, c: Array, rhs: Array) -> Array:
@@ -191,9 +201,11 @@ def _inner(m: Array, c: Array, rhs: Array) -> Array:
 @solve.defjvp
 def _solve_jvp(method: str, dual: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
     """dW = (X'X + r I)^-1 [dX'(Y - X W) + X'(dY - dX W) - dr W], in the coordinates of the factors."""
-    (x, y, ridges), (dx, dy, dridges) = primals, tangents
+    (x, offset, y, ridges), (dx, doffset, dy, dridges) = primals, tangents
+    dx = dx - doffset
     if not dual:
-        m, c, weights = _factors[method](x, y, ridges)
+        m, c, weights = _factors[method](x, offset, y, ridges)
+        x = centred(x, offset)
         q = _mm(x, m)
 
         def each(c: Array, w: Array, dridge: Array) -> Array:
@@ -201,11 +213,13 @@ def _solve_jvp(method: str, dual: bool, primals: Any, tangents: Any) -> tuple[Ar
 
         return weights, jax.vmap(each)(c, weights, dridges)
 
+    x = centred(x, offset)
     basis = _row_basis(x)
     z = _mm(x, basis)
-    m, c, v = _factors[method](z, y, ridges)
+    zero = jnp.zeros_like(z[0])
+    m, c, v = _factors[method](z, zero, y, ridges)
     q = _mm(z, m)
-    m_t, c_t, _ = _factors[method](z.T, jnp.zeros((z.shape[1], 1), z.dtype), ridges)  # for (X X' + r I)^-1 Y
+    m_t, c_t, _ = _factors[method](z.T, zero, zero[:, None], ridges)  # for (X X' + r I)^-1 Y
 
     def one(c: Array, c_t: Array, v: Array, dridge: Array) -> Array:
         residual = y - _mm(z, v)

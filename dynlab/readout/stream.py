@@ -78,17 +78,18 @@ def stream_update(stream: Stream, regressors: Any, targets: Any) -> Stream:
 def _solve(stream: Stream, ridges: Array, *, intercept: bool) -> tuple[Array, Array]:
     n = stream.factor.shape[0] - 1 - stream.n_outputs
     r = stream.factor
-    if intercept:  # below the first row: the factor of the centred data
-        x, y = r[1 : 1 + n, 1 : 1 + n], r[1 : 1 + n, 1 + n :]
-    else:
-        x, y = r[: 1 + n, 1 : 1 + n], r[: 1 + n, 1 + n :]
-    weights = solver.solve("cholqr", False, x, y, ridges)
     if not intercept:
+        x, y = r[: 1 + n, 1 : 1 + n], r[: 1 + n, 1 + n :]
+        weights = solver.solve("cholqr", False, x, jnp.zeros_like(x[0]), y, ridges)
         return weights, jnp.zeros((ridges.shape[0], stream.n_outputs), r.dtype)
-    # the first row is sqrt(count) (up to sign) times [1, mean of x, mean of y]
-    pivot = jnp.where(r[0, 0] == 0, 1.0, r[0, 0])
-    mean = r[0] / pivot
-    return weights, mean[1 + n :] - jnp.einsum("f,rfd->rd", mean[1 : 1 + n], weights, precision="highest")
+    # the first row is sqrt(count) (up to sign) times [1, mean of x, mean of y]; below it: the factor of centred data
+    mean = r[0] / jnp.where(r[0, 0] == 0, 1.0, r[0, 0])
+    x_mean, y_mean = mean[1 : 1 + n], mean[1 + n :]
+    x, y = r[1 : 1 + n, 1 : 1 + n], r[1 : 1 + n, 1 + n :]
+    noise = stream.count * (100 * jnp.finfo(r.dtype).eps * x_mean) ** 2  # what rounding leaves of a constant feature
+    x = jnp.where((x**2).sum(0) > noise, x, 0.0)
+    weights = solver.solve("cholqr", False, x, jnp.zeros_like(x[0]), y, ridges)
+    return weights, y_mean - jnp.einsum("f,rfd->rd", x_mean, weights, precision="highest")
 
 
 def stream_solve(
