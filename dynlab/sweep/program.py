@@ -50,7 +50,9 @@ def block(fn: Callable[[Any, Array], Any], paired: bool, model: Any, knobs: Mapp
 
     if paired:
         return jax.tree.map(lambda leaf: leaf[None], jax.vmap(one)(knobs, ids))
-    over_knobs = jax.vmap(one, in_axes=(0, None))  # the key is shared: so is every matrix drawn from it
+    lanes = len(next(iter(knobs.values()))) if knobs else 1
+    # the key is shared by the lanes: so is every matrix drawn from it
+    over_knobs = jax.vmap(one, in_axes=(0, None), axis_size=lanes)
     if ids.shape[0] == 1:
         return jax.tree.map(lambda leaf: leaf[None], over_knobs(knobs, ids[0]))
     return jax.vmap(over_knobs, in_axes=(None, 0))(knobs, ids)
@@ -76,6 +78,11 @@ def _jitted(fn: Callable[[Any, Array], Any], paired: bool, mesh: Mesh) -> Any:
 def _compiled(fn: Any, paired: bool, mesh: Mesh, treedef: Any, avals: tuple[tuple[Any, ...], ...]) -> Any:
     leaves = [jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in avals]
     return _jitted(fn, paired, mesh).lower(*jax.tree.unflatten(treedef, leaves)).compile()
+
+
+def compilations() -> int:
+    """How many programs this process has compiled for sweeps."""
+    return _compiled.cache_info().misses
 
 
 class Program:

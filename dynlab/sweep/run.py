@@ -220,11 +220,17 @@ class _Runner:
         return self.compiled(knobs, np.stack([ids for _, ids in blocks]))
 
     def start(self, numbers: list[int]) -> Any:
-        return self._call([self._inputs(number) for number in numbers])
+        """Start the call for these blocks; an error that it meets at once is kept for `finish`."""
+        try:
+            return self._call([self._inputs(number) for number in numbers])
+        except jax.errors.JaxRuntimeError as error:
+            return error
 
     def finish(self, call: Any, numbers: list[int]) -> list[tuple[Leaves, np.ndarray]]:
         """Results of each block: leaves (seeds, lanes, ...) and which lanes failed (lanes,)."""
         try:
+            if isinstance(call, jax.errors.JaxRuntimeError):
+                raise call
             leaves = jax.tree.leaves(program.fetch(call))
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() > 1:

@@ -174,18 +174,12 @@ class Store:
     def write_result(self, dataset: Any) -> Path:
         """Write results.nc, atomically."""
         path = self.folder / RESULT
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.nc")
+        data = bytes(dataset.to_netcdf(engine="h5netcdf"))  # in memory: HDF5 ends the process where the disk is full
         try:
-            dataset.to_netcdf(temporary, engine="h5netcdf")
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_file(path, data)
         except OSError as error:
             raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}. All chunks are stored: make room "
                              "and make the same call again, nothing is computed anew") from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         return path
 
 
