@@ -131,6 +131,8 @@ class FlowMap:
     adjoint: str = tree.static(default="forward")
     max_steps: int = tree.static(default=4096)
 
+    deterministic = True  # measures that bring their own noise key leave it out
+
     @property
     def smooth(self) -> bool:
         return self.flow.smooth

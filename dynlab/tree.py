@@ -35,7 +35,7 @@ def dataclass(cls: type) -> Any:
     The same as ``flax.struct.dataclass``, on jax alone: importing flax costs more than half as much as jax itself, and
     its releases pull in excluded versions of jax.
     """
-    made = dataclasses.dataclass(frozen=True)(cls)
+    made: Any = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(made)
     made.replace = dataclasses.replace
     leaves = [f.name for f in fields if f.metadata.get("pytree_node", True)]

@@ -10,6 +10,7 @@ import pytest
 
 from dynlab import ESN, esn_from_arrays, memory_capacity
 from dynlab.analysis.capacity import lagged, squared_correlation
+from dynlab.keys import named
 
 LINEAR = ESN(n_units=20, activation="identity", input_scaling=0.1)
 
@@ -70,7 +71,7 @@ def test_float32_keeps_the_memory_of_a_random_linear_network(key, x64):
     model = ESN(n_units=100, activation="identity", connectivity=1.0, spectral_radius=0.9)
     params = model.init(key)
     result = memory_capacity(model, key, params=params, max_delay=100, n_train=2000, n_test=2000, ridge=1e-8)
-    stream = jax.random.uniform(jax.random.fold_in(key, 1), (200 + 2000 + 100 + 2000,), minval=-1.0)
+    stream = jax.random.uniform(named(key, "memory_capacity.stream"), (200 + 2000 + 100 + 2000,), minval=-1.0)
     expected = reference(params, np.asarray(stream, float)[:, None], 100, 200, 2000, 1e-8)
     assert float(result.total) == pytest.approx(expected, rel=1e-6 if x64 else 0.02)
 

@@ -38,10 +38,10 @@ def test_is_a_map_with_static_dt_and_smooth(entry):
 
 def test_init_is_the_same_under_jit_and_runs_under_vmap(entry, key):
     model = entry.model
-    params = model.init(key)
-    close(jax.jit(model.init)(key), params, 1e-3)  # in a trace the spectral radius is an approximation
-    many = jax.jit(jax.vmap(model.init))(jax.random.split(key, 3))
-    assert jax.tree.map(jnp.shape, many) == jax.tree.map(lambda leaf: (3, *jnp.shape(leaf)), params)
+    keys = jax.random.split(key, 3)
+    many = jax.jit(jax.vmap(model.init))(keys)  # in a trace the spectral radius is an approximation
+    for i in range(3):
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], many), model.init(keys[i]), 1e-3)
 
 
 def test_step_reads_params_and_static_fields_only(entry, key):

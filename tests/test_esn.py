@@ -71,10 +71,10 @@ def test_recurrences_give_equal_results(topology, forms, key, u, tol):
 
 @pytest.mark.parametrize("topology", [t for t in TOPOLOGIES if t != "delay_line"])
 def test_unit_spectral_radius(topology, key, tol):
-    params = ESN(n_units=80, topology=topology).init(key)
+    params = ESN(n_inputs=2, n_units=40, topology=topology).init(key)
     radius = np.abs(np.linalg.eigvals(np.asarray(params.recurrent.dense(), np.float64))).max()
     assert radius == pytest.approx(1.0, abs=tol(1e-6, 1e-12))
-    traced = jax.jit(ESN(n_units=80, topology=topology, recurrence="dense").init)(key).recurrent.dense()
+    traced = jax.jit(ESN(n_inputs=2, n_units=40, topology=topology, recurrence="dense").init)(key).recurrent.dense()
     assert np.abs(np.linalg.eigvals(np.asarray(traced, np.float64))).max() == pytest.approx(1.0, abs=5e-4)
 
 
@@ -158,11 +158,11 @@ def test_a_sweep_over_knobs_is_one_matrix_matrix_product(key, u):
 
 
 def test_second_call_compiles_nothing(key, u, count_compilations):
-    model = ESN(n_inputs=2, n_units=20)
+    model = ESN(n_inputs=2, n_units=40)
     params = model.init(key)
     simulate(model, params, u)
     simulate(model, params, u, state=params.bias)
-    equal = ESN(n_inputs=2, n_units=20)
+    equal = ESN(n_inputs=2, n_units=40)
     with count_compilations() as count:
         simulate(model, params, u)
         simulate(equal, params, u)

@@ -18,7 +18,7 @@ LIBRARY = sorted((ROOT / "dynlab").rglob("*.py"))
 PYTHON = sorted(path for folder in ("dynlab", "experiments", "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
 
 # Imports go one way. A part is a file or folder of dynlab/; to the right is what it may import besides itself.
-BASE = {"protocol", "tree", "check"}
+BASE = {"protocol", "tree", "check", "keys"}
 SPINE = BASE | {"simulation", "discretize", "combine"}
 UPPER = SPINE | {"models", "readout", "plasticity", "analysis", "train", "metrics"}
 ALLOWED = {

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import named
 from dynlab.protocol import Map
 from dynlab.readout.ridge import ridge as fit_ridge
 from dynlab.simulation import simulate
 
 Array = jax.Array
-_WEIGHTS, _STREAM, _NOISE = range(3)
-
 
 @tree.dataclass
 class MemoryCapacity:
@@ -59,11 +58,13 @@ def _memory_capacity(
     max_delay: int, n_train: int, n_test: int, washout: int, adjust: bool,
 ) -> MemoryCapacity:
     start = max(washout, max_delay)
+    noiseless = getattr(model, "deterministic", False) or getattr(params, "noise", True) is None
+    noise_key = None if noiseless else named(key, "memory_capacity.noise")
     total_steps = start + n_train + max_delay + n_test
     u = amplitude * jax.random.uniform(
-        jax.random.fold_in(key, _STREAM), (total_steps,), check.default_float(), -1.0, 1.0
+        named(key, "memory_capacity.stream"), (total_steps,), check.default_float(), -1.0, 1.0
     )
-    run = simulate(model, params, u[:, None], key=jax.random.fold_in(key, _NOISE), washout=start)
+    run = simulate(model, params, u[:, None], key=noise_key, washout=start)
     targets = lagged(u[start - max_delay :], max_delay) / amplitude
     readout = fit_ridge(run.outputs[:n_train], targets[:n_train], ridge)
     test = slice(n_train + max_delay, None)  # a gap of max_delay: no test target was a training target
@@ -94,7 +95,7 @@ def memory_capacity(
     Args:
         model: a Map with one input channel. Knobs may be batched by ``jax.vmap``: at one key all members share the
             network and the input stream.
-        key: draws the network (unless `params` is given), the input and the noise.
+        key: draws the network (``model.init(key)``, unless `params` is given), the input and the noise, independently.
         max_delay: largest k; default twice the number of features. n_train: default max(2000, 10 features).
         washout: steps discarded first (at least max_delay are). ridge: see :func:`dynlab.ridge`.
 
@@ -111,7 +112,7 @@ def memory_capacity(
     if sizes != 1:
         raise ValueError(f"model must have one input channel and no feedback, got input sizes {sizes}")
     if params is None:
-        params = model.init(jax.random.fold_in(key, _WEIGHTS))
+        params = model.init(key)
     state = jax.eval_shape(model.init_state, params)
     n_features = jax.eval_shape(model.observe, params, state).shape[-1]
     max_delay = check.integer("max_delay", 2 * n_features if max_delay is None else max_delay, 1)

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import named
 from dynlab.models.activations import activation
 from dynlab.models.radius import exact
 from dynlab.models.recurrence import FORMS, Recurrence, choose, from_matrix
 from dynlab.models.weights import Topology, sparse_matrix, topology
 
 Array = jax.Array
-_WEIGHTS, _INPUT, _BIAS, _FEEDBACK = range(4)  # one fold_in constant per role: a new role changes no old draw
-
 
 @tree.dataclass
 class ESNParams:
@@ -24,7 +23,8 @@ class ESNParams:
     Attributes:
         recurrent: the network at unit spectral radius (a Dense, Gather or Roll recurrence over N units).
         input_weights: (N, D). bias: (N,), already scaled. feedback_weights: (N, F) or None.
-        spectral_radius, noise, feedback_scaling: scalars. leak_rate: scalar or (N,). input_scaling: scalar or (D,).
+        spectral_radius, feedback_scaling: scalars; noise: scalar or None. leak_rate: scalar or (N,).
+        input_scaling: scalar or (D,).
     """
 
     recurrent: Recurrence
@@ -35,7 +35,7 @@ class ESNParams:
     leak_rate: Array
     input_scaling: Array
     feedback_scaling: Array
-    noise: Array
+    noise: Array | None
 
 
 @tree.dataclass
@@ -54,7 +54,8 @@ class ESN:
             when positive the step's input is the pair (u, y).
         spectral_radius: rho >= 0. For the delay line, which is nilpotent, the weight of the chain.
         leak_rate: a in (0, 1], scalar or (N,). input_scaling: s, scalar or (D,). bias_scaling: b is uniform on
-            [-bias_scaling, bias_scaling]. feedback_scaling: c. noise: nu >= 0, inside the non-linearity.
+            [-bias_scaling, bias_scaling]. feedback_scaling: c.
+        noise: nu >= 0, inside the non-linearity; None: none is drawn, which is faster than 0.
         topology: a name from :data:`dynlab.models.weights.TOPOLOGIES` or an instance (static).
         connectivity: fraction of non-zero recurrent weights, for topologies that have one (static; None: 0.1).
         input_connectivity, input_distribution: of W_in and W_fb (static; "uniform", "normal" or "sign").
@@ -70,7 +71,7 @@ class ESN:
     input_scaling: Any = 1.0
     bias_scaling: Any = 0.0
     feedback_scaling: Any = 1.0
-    noise: Any = 0.0
+    noise: Any = None
     n_feedback: int = tree.static(default=0)
     topology: str | Topology = tree.static(default="random")
     connectivity: float | None = tree.static(default=None)
@@ -100,12 +101,14 @@ class ESN:
         check.number("input_scaling", self.input_scaling)
         check.number("bias_scaling", self.bias_scaling, 0.0)
         check.number("feedback_scaling", self.feedback_scaling)
-        check.number("noise", self.noise, 0.0)
+        if self.noise is not None:
+            check.number("noise", self.noise, 0.0)
         check.number("input_connectivity", self.input_connectivity, 0.0, 1.0, low_open=True)
         check.number("dt", self.dt, 0.0, low_open=True)
         for name, size in (("spectral_radius", None), ("leak_rate", self.n_units), ("input_scaling", self.n_inputs),
                            ("bias_scaling", None), ("feedback_scaling", None), ("noise", None)):
-            shape = jnp.shape(getattr(self, name))
+            value = getattr(self, name)
+            shape = () if value is None else jnp.shape(value)
             if shape not in ((), (size,)):
                 want = "a scalar" if size is None else f"a scalar or of shape ({size},)"
                 raise ValueError(f"{name} must be {want}, got shape {shape}; to sweep it use jax.vmap over the model")
@@ -123,24 +126,23 @@ class ESN:
         scalar = lambda value: jnp.asarray(value, check.default_float())  # noqa: E731
         network = topology(self.topology, self.connectivity)
         with check.eager(key):
-            drawn = choose(network.draw(jax.random.fold_in(key, _WEIGHTS), self.n_units), self.recurrence)
+            drawn = choose(network.draw(named(key, "recurrent"), self.n_units), self.recurrence)
 
-        def outer(role: int, n: int) -> Array:
-            role_key = jax.random.fold_in(key, role)
-            return sparse_matrix(role_key, (self.n_units, n), self.input_connectivity, self.input_distribution)
+        def outer(role: str, n: int) -> Array:
+            shape = (self.n_units, n)
+            return sparse_matrix(named(key, role), shape, self.input_connectivity, self.input_distribution)
 
-        bias_key = jax.random.fold_in(key, _BIAS)
-        bias = jax.random.uniform(bias_key, (self.n_units,), check.default_float(), -1.0, 1.0)
+        bias = jax.random.uniform(named(key, "bias"), (self.n_units,), check.default_float(), -1.0, 1.0)
         return ESNParams(
             recurrent=drawn,
-            input_weights=outer(_INPUT, self.n_inputs),
+            input_weights=outer("input", self.n_inputs),
             bias=scalar(self.bias_scaling) * bias,
-            feedback_weights=outer(_FEEDBACK, self.n_feedback) if self.n_feedback else None,
+            feedback_weights=outer("feedback", self.n_feedback) if self.n_feedback else None,
             spectral_radius=scalar(self.spectral_radius),
             leak_rate=scalar(self.leak_rate),
             input_scaling=scalar(self.input_scaling),
             feedback_scaling=scalar(self.feedback_scaling),
-            noise=scalar(self.noise),
+            noise=None if self.noise is None else scalar(self.noise),
         )
 
     def init_state(self, params: ESNParams, key: Array | None = None) -> Array:
@@ -157,7 +159,7 @@ class ESN:
         drive += jnp.matmul(params.input_weights, params.input_scaling * u, precision=exact_product)
         if y is not None and params.feedback_weights is not None:
             drive += jnp.matmul(params.feedback_weights, params.feedback_scaling * y, precision=exact_product)
-        if key is not None:
+        if key is not None and params.noise is not None:
             drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)
         return (1.0 - params.leak_rate) * state + params.leak_rate * activation(self.activation)(drive)
 
@@ -197,5 +199,5 @@ def esn_from_arrays(
     model._validate()
     scalar = lambda value: jnp.asarray(value, w_in.dtype)  # noqa: E731
     params = ESNParams(recurrent.scaled(1.0 / radius if radius > 0 else 1.0), w_in, bias, w_feedback,
-                       scalar(radius if radius > 0 else 1.0), scalar(leak_rate), scalar(1.0), scalar(1.0), scalar(0.0))
+                       scalar(radius if radius > 0 else 1.0), scalar(leak_rate), scalar(1.0), scalar(1.0), None)
     return model, params

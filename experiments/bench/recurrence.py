@@ -47,10 +47,11 @@ def compare(units: int, connectivity: float, config: Config) -> tuple[float, flo
         # the radius does not matter here, so draw inside a trace, where it is cheap
         params = jax.jit(model.init)(key)
         axes = jax.tree.map(lambda _: None, params).replace(leak_rate=0)
-        many = jax.jit(jax.vmap(lambda p, model=model: simulate(model, p, u, record=None).state, in_axes=(axes,)))
+        swept = jax.jit(jax.vmap(lambda p, model=model: simulate(model, p, u, record=None).state, in_axes=(axes,)))
         single[form] = lambda model=model, params=params: simulate(model, params, u, record=None).state
-        batch[form] = lambda many=many, params=params: many(params.replace(leak_rate=leaks))
-    return tuple(ratio(in_turn(form, config.rounds), "dense", "gather") for form in (single, batch))
+        batch[form] = lambda swept=swept, params=params: swept(params.replace(leak_rate=leaks))
+    one, many = (ratio(in_turn(form, config.rounds), "dense", "gather") for form in (single, batch))
+    return one, many
 
 
 def main() -> None:
