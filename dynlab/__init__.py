@@ -27,13 +27,30 @@ _PUBLIC = {
     "simulate": "dynlab.simulation",
     "MemoryCapacity": "dynlab.analysis.capacity",
     "memory_capacity": "dynlab.analysis.capacity",
-    "Linear": "dynlab.readout.linear",
     "ridge": "dynlab.readout.ridge",
+    "Linear": "dynlab.readout.linear",
+    "fit_readout": "dynlab.readout.stream",
+    "Stream": "dynlab.readout.stream",
+    "stream_init": "dynlab.readout.stream",
+    "stream_update": "dynlab.readout.stream",
+    "stream_solve": "dynlab.readout.stream",
+    "RLS": "dynlab.readout.online",
+    "Online": "dynlab.readout.online",
+    "rls": "dynlab.readout.online",
+    "rls_init": "dynlab.readout.online",
+    "rls_step": "dynlab.readout.online",
+    "lms": "dynlab.readout.online",
+    "Force": "dynlab.readout.force",
+    "force": "dynlab.readout.force",
+    "Classifier": "dynlab.readout.classifier",
+    "ridge_classifier": "dynlab.readout.classifier",
+    "logistic": "dynlab.readout.classifier",
+    "pool": "dynlab.readout.classifier",
     "generate": "dynlab.simulation",
 }
 _MODULES = (
-    "check", "combine", "data", "discretize", "interop", "metrics", "models", "plots", "protocol", "readout", "tasks",
-    "tree",
+    "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plots", "protocol", "readout",
+    "sweep", "tasks", "tree",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

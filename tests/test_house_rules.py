@@ -25,6 +25,7 @@ ALLOWED = {
     "protocol": BASE,
     "tree": BASE,
     "check": BASE,
+    "keys": BASE,
     "simulation": SPINE,
     "discretize": SPINE,
     "combine": SPINE,
