@@ -142,7 +142,7 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
     return jax.tree.unflatten(treedef, out), batched
 
 
-def _check_noise(params: Any, key: Array | None) -> None:
+def check_noise(params: Any, key: Array | None) -> None:
     noise = getattr(params, "noise", None)
     if key is not None:
         check.key("key", key)
@@ -187,7 +187,7 @@ def simulate(
     washout = check.washout(washout, n_steps)
     if not callable(record):
         check.choice("record", record, ("features", "state", None))
-    _check_noise(params, key)
+    check_noise(params, key)
     if state is not None and batched:
         size = jax.tree.leaves(inputs)[0].shape[0]
         for leaf in jax.tree.leaves(state):
@@ -240,7 +240,7 @@ def generate(
             raise ValueError(f"n_steps must be None or the length of inputs ({inputs.shape[0]}), got {n_steps}")
         n_steps = inputs.shape[0]
     n_steps = check.integer("n_steps", n_steps, 1)
-    _check_noise(params, key)
+    check_noise(params, key)
     loop = Feedback(model, readout, route)
     loop_params = FeedbackParams(params, readout)
     loop.check(loop_params, state, inputs)

@@ -18,7 +18,7 @@ from dynlab import check, tree
 from dynlab.protocol import Map
 from dynlab.readout import solver
 from dynlab.readout.linear import SQUARES, Linear, expand
-from dynlab.simulation import _check_noise as check_noise
+from dynlab.simulation import check_noise as check_noise
 from dynlab.simulation import check_inputs, scan_steps
 
 Array = jax.Array
