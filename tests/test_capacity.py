@@ -38,12 +38,11 @@ def test_linear_delay_line(key):
 
 def test_never_above_the_number_of_units(key):
     """MC <= N, over seeds, topologies and activations (the adjusted estimate scatters by a fraction of a unit)."""
-    for topology in ("random", "orthogonal", "cycle"):
+    for topology in ("random", "cycle"):
         for activation in ("identity", "tanh"):
             model = ESN(n_units=15, topology=topology, activation=activation, input_scaling=0.1)
-            totals = jax.vmap(lambda k, model=model: memory_capacity(model, k, max_delay=60, n_test=4000).total)(
-                jax.random.split(key, 4)
-            )
+            capacity = jax.jit(jax.vmap(lambda k, model=model: memory_capacity(model, k, max_delay=60, n_test=4000).total))
+            totals = capacity(jax.random.split(key, 4))
             assert float(totals.max()) <= 15 + 0.3
             assert float(totals.min()) > 2
 
@@ -81,7 +80,7 @@ def test_status_of_a_diverging_member(key):
     def run(values):
         models = LINEAR.replace(spectral_radius=jnp.asarray(values))
         axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, models)
-        return jax.vmap(lambda m: memory_capacity(m, key, max_delay=30, n_test=500), in_axes=(axes,))(models)
+        return jax.jit(jax.vmap(lambda m: memory_capacity(m, key, max_delay=30, n_test=500), in_axes=(axes,)))(models)
 
     bad, good = run([0.5, 1e6, 0.9, 0.7]), run([0.5, 0.6, 0.9, 0.7])
     np.testing.assert_array_equal(bad.status, [0, 1, 0, 0])

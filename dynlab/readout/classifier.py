@@ -176,7 +176,7 @@ def logistic(
 ) -> Classifier:
     """Multinomial logistic regression by L-BFGS, in one compiled loop.
 
-    Minimises mean cross-entropy + l2/2 |W|^2, where W acts on features scaled to zero mean and unit standard
+    Minimises mean cross-entropy + l2/2 sum W^2, where W acts on features scaled to zero mean and unit standard
     deviation (so that l2 means the same for every feature); the result is given back in the features' own units.
 
     Args:

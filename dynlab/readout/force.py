@@ -33,7 +33,7 @@ class Force:
         outputs: (time, D): z(t), as fed back.
         state: the network's last state.
         learner: the RLS state, to train on from.
-        weight_change: (time,) |dw| of each step, 0 where nothing was learned: it must fade when training succeeds.
+        weight_change: (time,) norm of dw at each step, 0 where nothing was learned: it must fade when training succeeds.
     """
 
     readout: Any

@@ -123,7 +123,7 @@ def lms(
 ) -> Online:
     """Least mean squares (the delta rule) over a series: W <- W + rate phi (target - phi'W)'.
 
-    Stable for rate < 2 / (largest eigenvalue of E phi phi'); `normalized` divides the rate by |phi|^2, stable below 2.
+    Stable for rate < 2 / (largest eigenvalue of E phi phi'); `normalized` divides the rate by phi'phi, stable below 2.
 
     Args:
         features: (time, F). targets: (time, D). rate: above 0. weights: (F, D) to start from, else 0.

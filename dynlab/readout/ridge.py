@@ -37,9 +37,9 @@ def ridge(
     features: Any, targets: Any, ridge: Any = 1e-6, *, washout: int = 0, intercept: bool = True, inputs: Any = None,
     squares: str = "none", method: str = "auto",
 ) -> Linear:
-    """Fit y = phi W + b by ridge regression,
+    r"""Fit y = phi W + b by ridge regression,
 
-        W = argmin sum_t |y_t - phi_t W - b|^2 + ridge |W|^2.
+    .. math:: W, b = \arg\min \sum_t \lVert y_t - \phi_t W - b \rVert^2 + \lambda \lVert W \rVert^2.
 
     The ridge is added to phi'phi as it is, *not* multiplied by the number of samples (as in reservoirpy and ORC);
     the intercept b is not penalised. Accurate in float32 (see :mod:`dynlab.readout.solver`); usable inside ``jit``,

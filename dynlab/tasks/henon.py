@@ -16,7 +16,7 @@ Array = jax.Array
 def henon_map(state: Array, a: float = 1.4, b: float = 0.3) -> Array:
     """x' = 1 - a x^2 + y; y' = b x; state (2,) -> (2,).
 
-    The Jacobian's determinant is -b everywhere, so the Lyapunov exponents sum to ln |b|.
+    The Jacobian's determinant is -b everywhere, so the Lyapunov exponents sum to ``ln |b|``.
     Source: M. Hénon, Commun. Math. Phys. 50, 69 (1976), doi:10.1007/BF01608556.
     """
     x, y = state[0], state[1]
