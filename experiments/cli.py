@@ -1,8 +1,8 @@
 """The command line shared by all experiments.
 
 ``python -m experiments`` lists them; ``python -m experiments NAME [--smoke] [--config FILE] [--out DIR]
-[--seed S] [--FIELD VALUE ...]`` runs one. Exit code 0: the run is complete, whether or not its claims hold; 2: wrong
-arguments, nothing was computed; 130: interrupted.
+[--seed S] [--FIELD VALUE ...]`` runs one, ``--sweep FIELD=START:STOP:N`` runs it for every value of a field. Exit code
+0: the run is complete, whether or not its claims hold; 2: wrong arguments, nothing was computed; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Annotated, Any
 
 from rich.console import Console
 
-from experiments import catalogue, config, contract, report, store
+from experiments import catalogue, config, contract, report, store, sweeping
 
-RESERVED = ("smoke", "config", "out", "seed")
+RESERVED = ("smoke", "config", "out", "seed", "sweep")
 
 
 class UsageError(Exception):
@@ -34,6 +34,7 @@ class Order:
     config: Any
     out: Path
     seed: int
+    sweep: tuple[sweeping.Axis, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None, folder: Path = catalogue.FOLDER) -> int:
@@ -68,6 +69,7 @@ def parse(name: str, module: ModuleType, arguments: Sequence[str]) -> Order:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--smoke", action="store_true")
     first.add_argument("--config", type=Path)
+    first.add_argument("--sweep", action="append", default=[])
     early, _ = first.parse_known_args([item for item in arguments if item not in ("-h", "--help")])
     if early.smoke and early.config:
         raise UsageError("--smoke and --config exclude each other: each says which values to start from")
@@ -85,12 +87,17 @@ def parse(name: str, module: ModuleType, arguments: Sequence[str]) -> Order:
     read: Any = tyro.cli(
         command, args=list(arguments), prog=f"python -m experiments {name}", description=module.__doc__
     )
-    return Order(read.fields, read.out, read.seed)
+    try:
+        axes = tuple(sweeping.read(text, read.fields) for text in early.sweep)
+        sweeping.check_distinct(axes)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Order(read.fields, read.out, read.seed, axes)
 
 
 def _command(config_type: type, base: Any, seed: int, out: Path) -> type:
     """The dataclass that tyro reads: the experiment's own fields without a prefix, and the shared options."""
-    from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+    from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
     options: list[tuple[str, Any, Any]] = [
         ("fields", Annotated[config_type, OmitArgPrefixes], base),
@@ -102,6 +109,11 @@ def _command(config_type: type, base: Any, seed: int, out: Path) -> type:
         ),
         ("out", Annotated[Path, arg(help="folder for the results", metavar="DIR")], out),
         ("seed", Annotated[int, arg(help="seed of the run's random key")], seed),
+        (
+            "sweep",
+            Annotated[UseAppendAction[tuple[str, ...]], arg(help=sweeping.HELP, metavar="FIELD=START:STOP:N")],
+            (),
+        ),
     ]
     made = [(name, kind, dataclasses.field(default=default)) for name, kind, default in options]
     return dataclasses.make_dataclass("Command", made, frozen=True)
@@ -116,7 +128,8 @@ def execute(entry: catalogue.Entry, module: ModuleType, order: Order, console: C
         raise UsageError(f"--seed must be in [0, 4294967295], got {order.seed}")
     if hasattr(module, "validate"):
         try:
-            module.validate(order.config)
+            for each in sweeping.configs(order.config, order.sweep):
+                module.validate(each)
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
     try:
@@ -128,9 +141,15 @@ def execute(entry: catalogue.Entry, module: ModuleType, order: Order, console: C
 
     console.print(entry.question, markup=False, highlight=False)
     started = time.perf_counter()
-    result = module.run(order.config, jax.random.key(order.seed), report.Reporter(console))
+    reporter = report.Reporter(console)
+    if order.sweep:
+        result = sweeping.run(module, entry.name, order.config, order.sweep, order.seed, order.out, reporter)
+    else:
+        result = module.run(order.config, jax.random.key(order.seed), reporter)
     seconds = time.perf_counter() - started
     stored = {"experiment": entry.name, "seed": order.seed, "config": order.config}
+    if order.sweep:
+        stored["sweep"] = {axis.field: axis.values for axis in order.sweep}
     images = store.write(order.out, result, stored, store.provenance(order.seed, seconds))
     for table in result.tables:
         report.print_table(console, table)
