@@ -41,8 +41,8 @@ def test_never_above_the_number_of_units(key):
     for topology in ("random", "cycle"):
         for activation in ("identity", "tanh"):
             model = ESN(n_units=15, topology=topology, activation=activation, input_scaling=0.1)
-            capacity = jax.jit(jax.vmap(lambda k, model=model: memory_capacity(model, k, max_delay=60, n_test=4000).total))
-            totals = capacity(jax.random.split(key, 4))
+            sweep = jax.vmap(lambda k, model=model: memory_capacity(model, k, max_delay=60, n_test=4000).total)
+            totals = jax.jit(sweep)(jax.random.split(key, 4))
             assert float(totals.max()) <= 15 + 0.3
             assert float(totals.min()) > 2
 
