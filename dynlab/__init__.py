@@ -49,8 +49,8 @@ _PUBLIC = {
     "generate": "dynlab.simulation",
 }
 _MODULES = (
-    "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plots", "protocol", "readout",
-    "sweep", "tasks", "tree",
+    "analysis", "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plots", "protocol",
+    "readout", "simulation", "sweep", "tasks", "tree",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -61,6 +61,13 @@ def number(
         raise ValueError(f"{name} must be finite and in {left}{low}, {high}{right}, got {value!r}")
 
 
+def scalar(name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, low_open: bool = False) -> None:
+    """Require one number (not an array) in the interval."""
+    if jnp.ndim(value) != 0:
+        raise ValueError(f"{name} must be one number, got shape {jnp.shape(value)}; to try several use jax.vmap")
+    number(name, value, low, high, low_open=low_open)
+
+
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """Require a Python (or NumPy) integer in [low, high]; return it as int."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
@@ -86,7 +93,8 @@ def array(name: str, value: Any, *, finite: bool = True) -> Array:
     if kind not in "fiub":
         raise TypeError(f"{name} must be real numbers (float, int or bool), got dtype {value.dtype}")
     if finite and kind == "f" and not is_traced(value):
-        host = np.asarray(value)
+        with np.errstate(over="ignore"):  # a value too large for the default dtype counts as infinite
+            host = np.asarray(value).astype(default_float())
         bad = ~np.isfinite(host)
         if bad.any():
             first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -113,7 +121,7 @@ def series(
         raise ValueError(f"{name} must have shape {want}, got {out.shape}: for one channel use {name}[:, None]")
     if out.ndim not in ((2,) if batched is False else (3,) if batched is True else (2, 3)):
         raise ValueError(f"{name} must have shape {want}, got {out.shape}")
-    if 0 in out.shape:
+    if 0 in (out.shape[:-1] if n_features == 0 else out.shape):
         raise ValueError(f"{name} must not be empty, got shape {out.shape}")
     if out.shape[-2] < min_length:
         raise ValueError(f"{name} must have at least {min_length} time steps, got {out.shape[-2]}")

@@ -38,6 +38,10 @@ class Stack:
         return all(layer.smooth for layer in self.layers)
 
     @property
+    def deterministic(self) -> bool:
+        return all(getattr(layer, "deterministic", False) for layer in self.layers)
+
+    @property
     def input_sizes(self) -> Any:
         return getattr(self.layers[0], "input_sizes", None)
 
@@ -58,7 +62,8 @@ class Stack:
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> tuple[Any, ...]:
         new = []
         for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
-            s = layer.step(p, s, x, _role_key(key, i))
+            noise = None if getattr(layer, "deterministic", False) else _role_key(key, i)
+            s = layer.step(p, s, x, noise)
             x = layer.observe(p, s)
             new.append(s)
         return tuple(new)
@@ -82,6 +87,10 @@ class Hold:
     @property
     def smooth(self) -> bool:
         return self.model.smooth
+
+    @property
+    def deterministic(self) -> bool:
+        return getattr(self.model, "deterministic", False)
 
     @property
     def input_sizes(self) -> Any:
@@ -149,8 +158,7 @@ class Feedback:
     def step(self, params: FeedbackParams, state: Any, x: Any = None, key: Array | None = None) -> Any:
         y = self.observe(params, state)
         if self.route == "feedback":
-            n = getattr(self.model, "n_inputs", 0)
-            x = (jnp.zeros(n, y.dtype) if x is None else x, y)
+            x = (jnp.zeros(0, y.dtype) if x is None else x, y)
         else:
             x = y if x is None else jnp.concatenate([x, y])
         return self.model.step(params.model, state, x, key)
@@ -163,10 +171,6 @@ class Feedback:
         check.choice("route", self.route, ROUTES)
         if getattr(self.readout, "with_input", False):
             raise ValueError("readout must be trained with with_input=False to be fed back, got with_input=True")
-        want = jax.eval_shape(self.model.init_state, params.model)
-        got = jax.eval_shape(lambda s: s, state)
-        if jax.tree.map(jnp.shape, want) != jax.tree.map(jnp.shape, got):
-            raise ValueError(f"state must be one unbatched state of the model, {want}, got {got}")
         y = jax.eval_shape(self.observe, params, state)
         sizes = getattr(self.model, "input_sizes", None)
         external = 0 if x is None else x.shape[-1]
@@ -174,8 +178,8 @@ class Feedback:
             if not isinstance(sizes, tuple):
                 raise ValueError("route must be 'input' for a model without output feedback, got 'feedback'")
             expected, got_size = sizes[1], y.shape[0]
-            if x is not None and external != sizes[0]:
-                raise ValueError(f"inputs must have {sizes[0]} features, got {external}")
+            if external != sizes[0]:
+                raise ValueError(f"inputs must have {sizes[0]} features, got {external if external else None}")
         elif isinstance(sizes, tuple):
             raise ValueError("route must be 'feedback' for a model with n_feedback > 0, got 'input'")
         else:

@@ -117,7 +117,7 @@ class FlowMap:
 
     Attributes:
         dt: length of one step (static). solver: "Tsit5", "Dopri5", "Dopri8", "Heun" or "Kvaerno5" (static).
-        rtol, atol: tolerances of the step-size controller. max_steps: solver steps allowed within dt (static);
+        rtol, atol: tolerances of the step-size controller (static). max_steps: solver steps allowed within dt (static);
             when they do not suffice the state becomes NaN.
         adjoint: "forward" for tangents (jvp: Lyapunov exponents, Jacobians) or "checkpoint" for training (vjp)
             (static); diffrax's own default has no jvp.
@@ -125,8 +125,8 @@ class FlowMap:
 
     flow: Any
     dt: float = tree.static(default=1.0)
-    rtol: Any = 1e-5
-    atol: Any = 1e-7
+    rtol: float = tree.static(default=1e-5)
+    atol: float = tree.static(default=1e-7)
     solver: str = tree.static(default="Tsit5")
     adjoint: str = tree.static(default="forward")
     max_steps: int = tree.static(default=4096)

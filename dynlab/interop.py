@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dynlab.models.esn import ESN, ESNParams, esn_from_arrays
+from dynlab.models.weights import Random
 
 RESERVOIRPY_NAMES = {
     "units": "n_units",
@@ -29,7 +30,7 @@ def esn_from_reservoirpy_names(**parameters: Any) -> ESN:
 
     Weights are drawn by dynlab: a network of the same kind, not the same network (for that:
     :func:`esn_from_reservoirpy`). reservoirpy's own defaults are kept where they differ from dynlab's: leak rate 1,
-    spectral radius 1, input connectivity 0.1, ±1 input weights.
+    spectral radius 1, input connectivity 0.1, ±1 input weights, normal recurrent weights.
 
     Raises:
         ValueError: a parameter that has no counterpart (``Win``, ``W``, ``seed`` ...).
@@ -38,7 +39,9 @@ def esn_from_reservoirpy_names(**parameters: Any) -> ESN:
     if unknown:
         raise ValueError(f"parameters must be among {', '.join(RESERVOIRPY_NAMES)}, got {', '.join(unknown)}")
     theirs = {"sr": 1.0, "lr": 1.0, "input_connectivity": 0.1, **parameters}
-    return ESN(input_distribution="sign", **{RESERVOIRPY_NAMES[name]: value for name, value in theirs.items()})
+    fields = {RESERVOIRPY_NAMES[name]: value for name, value in theirs.items()}
+    network = Random(fields.pop("connectivity", 0.1), distribution="normal")
+    return ESN(input_distribution="sign", topology=network, **fields)
 
 
 def esn_from_reservoirpy(node: Any) -> tuple[ESN, ESNParams]:

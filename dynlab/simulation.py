@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -107,6 +108,14 @@ def _simulate(
     return Run(outputs, state, t0 + n_steps)
 
 
+def check_model(model: Any) -> None:
+    """Require a Map; say what to do with a Flow."""
+    if not hasattr(model, "step"):
+        flow = hasattr(model, "vector_field")
+        hint = ": wrap a flow in Euler, ExpEuler or FlowMap" if flow else ", an object with step(params, state, x, key)"
+        raise TypeError(f"model must be a Map{hint}, got {type(model).__name__}")
+
+
 def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[Any, bool]:
     """Validate an input pytree against ``model.input_sizes`` (where the model has it); return it as arrays.
 
@@ -142,12 +151,47 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
     return jax.tree.unflatten(treedef, out), batched
 
 
+def _noises(params: Any) -> Iterator[Any]:
+    """Every field called noise in a parameter pytree (a stack or a closed loop holds those of its parts)."""
+    if dataclasses.is_dataclass(params):
+        for field in dataclasses.fields(params):
+            value = getattr(params, field.name)
+            if field.name == "noise" and value is not None:
+                yield value
+            else:
+                yield from _noises(value)
+    elif isinstance(params, (tuple, list)):
+        for part in params:
+            yield from _noises(part)
+
+
 def check_noise(params: Any, key: Array | None) -> None:
-    noise = getattr(params, "noise", None)
+    """Require a key where the parameters have noise: a noise that is silently left out is no noise knob."""
     if key is not None:
         check.key("key", key)
-    elif noise is not None and not check.is_traced(noise) and np.any(np.asarray(noise) > 0):
-        raise ValueError(f"key must be given for a model with noise (params.noise = {noise}), got None")
+        return
+    for noise in _noises(params):
+        if check.is_traced(noise) or np.any(np.asarray(noise) > 0):
+            raise ValueError(f"key must be given for a model with noise (params.noise = {noise}), got None; "
+                             "a model without noise has noise=None")
+
+
+def check_state(model: Map, params: Any, state: Any, batch: int | None = None) -> Any:
+    """Require a start state shaped like the model's own (with a leading batch axis in a batch); return it as arrays."""
+    want = jax.eval_shape(model.init_state, params)
+    lead = () if batch is None else (batch,)
+    shapes = jax.tree.map(lambda leaf: (*lead, *leaf.shape), want)
+    got = jax.tree.map(jnp.shape, state)
+    if shapes != got:
+        axis = "unbatched" if batch is None else f"with a leading batch axis of {batch}"
+        raise ValueError(f"state must be one state of the model, {axis}: shapes {shapes}, got {got}")
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, want)
+
+
+def check_time(t0: Any) -> None:
+    """Require the time index to be one integer."""
+    if jnp.shape(t0) != () or not jnp.issubdtype(jnp.result_type(t0), jnp.integer):
+        raise ValueError(f"t0 must be one integer, got {t0!r}")
 
 
 def simulate(
@@ -161,7 +205,8 @@ def simulate(
         inputs: (time, features) or (batch, time, features), or a pytree of such where the model's step takes one;
             None with `n_steps` for a model without input.
         key: noise key; None runs without noise. Step t uses ``fold_in(key, t)`` (series b: ``fold_in(key, b)``
-            first), so a run in chunks (``state=run.state, t0=run.t``) equals the whole run bit for bit.
+            first), so a run in chunks (``state=run.state, t0=run.t``) equals the whole run bit for bit when called
+            directly (inside a program of your own, XLA may round a chunk otherwise).
         state: start; None takes ``model.init_state(params)``. In a batch it has a leading batch axis.
         washout: first steps, of every series, that are run but not recorded nor stored.
         record: "features" (``model.observe``), "state", None (keep only the last state) or a function
@@ -176,6 +221,7 @@ def simulate(
         ValueError, TypeError: wrong shape, width, dtype, NaN or infinity in the input, washout >= length, noise
             without a key; before anything is compiled.
     """
+    check_model(model)
     if inputs is None:
         n_steps, batched = check.integer("n_steps", n_steps, 1), False
     else:
@@ -188,11 +234,9 @@ def simulate(
     if not callable(record):
         check.choice("record", record, ("features", "state", None))
     check_noise(params, key)
-    if state is not None and batched:
-        size = jax.tree.leaves(inputs)[0].shape[0]
-        for leaf in jax.tree.leaves(state):
-            if jnp.shape(leaf)[:1] != (size,):
-                raise ValueError(f"state must have a leading batch axis of {size}, got shape {jnp.shape(leaf)}")
+    check_time(t0)
+    if state is not None:
+        state = check_state(model, params, state, jax.tree.leaves(inputs)[0].shape[0] if batched else None)
     return _simulate(model, params, inputs, key, state, t0,
                      washout=washout, n_steps=n_steps, record=record, batched=batched)
 
@@ -240,7 +284,10 @@ def generate(
             raise ValueError(f"n_steps must be None or the length of inputs ({inputs.shape[0]}), got {n_steps}")
         n_steps = inputs.shape[0]
     n_steps = check.integer("n_steps", n_steps, 1)
+    check_model(model)
     check_noise(params, key)
+    check_time(t0)
+    state = check_state(model, params, state)
     loop = Feedback(model, readout, route)
     loop_params = FeedbackParams(params, readout)
     loop.check(loop_params, state, inputs)

@@ -57,6 +57,8 @@ def _flags(tree: Any, coordinate: bool) -> Any:
     if not children:  # None or an empty container
         return tree
     if jax.tree_util.treedef_is_leaf(treedef):
+        if coordinate and jnp.issubdtype(jnp.result_type(tree), jnp.complexfloating):
+            raise TypeError("a phase-space coordinate must be real, got a complex leaf: keep real and imaginary parts")
         return coordinate and jnp.issubdtype(jnp.result_type(tree), jnp.floating)
     return jax.tree.unflatten(treedef, [_flags(child, coordinate) for child in children])
 

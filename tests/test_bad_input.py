@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo_models import RateFlow
 
 import dynlab.readout.ridge as ridge_module
-from dynlab import ESN, esn_from_arrays, generate, memory_capacity, ridge, simulate, simulation
+from dynlab import ESN, Stack, esn_from_arrays, generate, memory_capacity, ridge, simulate, simulation
 from dynlab.analysis import capacity
 from dynlab.models import weights
 
 KEY = jax.random.key(0)
 MODEL = ESN(n_units=10)
 PARAMS = MODEL.init(KEY)
+DEEP = Stack((ESN(n_units=10, noise=0.1), ESN(n_inputs=10, n_units=5)))
 FEEDBACK = ESN(n_units=10, n_feedback=2)
 U = np.zeros((50, 1))
 X = np.random.default_rng(0).normal(size=(50, 3))
@@ -41,11 +43,21 @@ CASES = {
     "no input, no length": (lambda: simulate(MODEL, PARAMS, None), TypeError, r"n_steps must be an integer, got None"),
     "missing feedback": (lambda: simulate(FEEDBACK, FEEDBACK.init(KEY), U), ValueError, r"inputs must have the structure"),
     "feedback of other length": (lambda: simulate(FEEDBACK, FEEDBACK.init(KEY), (U, np.zeros((49, 2)))), ValueError, r"inputs must agree in batch and time axes, got \[\(49,\), \(50,\)\]"),
-    "state of another batch": (lambda: simulate(MODEL, PARAMS, np.zeros((3, 5, 1)), state=jnp.zeros((2, 10))), ValueError, r"state must have a leading batch axis of 3"),
+    "state of another batch": (lambda: simulate(MODEL, PARAMS, np.zeros((3, 5, 1)), state=jnp.zeros((2, 10))), ValueError, r"state must be one state of the model, with a leading batch axis of 3"),
+    "state of another size": (lambda: simulate(ESN(n_units=10, topology="cycle"), PARAMS, U, state=jnp.ones((3, 10))), ValueError, r"state must be one state of the model, unbatched: shapes \(10,\), got \(3, 10\)"),
+    "fractional t0": (lambda: simulate(MODEL, PARAMS, U, t0=1.5), ValueError, r"t0 must be one integer, got 1.5"),
+    "overflow in float32": (lambda: simulate(MODEL, PARAMS, U + 1e39), ValueError, r"inputs must be finite, got inf"),
+    "a flow": (lambda: simulate(RateFlow(), PARAMS, U), TypeError, r"model must be a Map: wrap a flow in Euler, ExpEuler or FlowMap, got RateFlow"),
+    "not a model": (lambda: simulate(3, PARAMS, U), TypeError, r"model must be a Map, an object with step"),
+    "noise of a layer without key": (lambda: simulate(DEEP, DEEP.init(KEY), U), ValueError, r"key must be given for a model with noise"),
+    "noise knob in vmap without key": (lambda: jax.vmap(lambda v: simulate(MODEL, MODEL.replace(noise=v).init(KEY), U).state)(jnp.ones(2)), ValueError, r"key must be given for a model with noise"),
+    "given weights cannot be drawn": (lambda: esn_from_arrays(np.eye(3), np.ones((3, 1)))[0].init(KEY), ValueError, r"params must be given for a model made from arrays"),
+    "Dale network of two": (lambda: ESN(n_units=2, topology="dale").init(KEY), ValueError, r"excitatory must leave at least one unit of each sign, got 0.8 of 2 units"),
+    "no external input to the loop": (lambda: generate(FEEDBACK, FEEDBACK.init(KEY), jax.tree_util.Partial(lambda x: x[:2]), 5, state=PARAMS.bias, route="feedback"), ValueError, r"inputs must have 1 features, got None"),
     # generate
     "no steps": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:1]), 0, state=PARAMS.bias), ValueError, r"n_steps must be at least 1, got 0"),
     "readout of wrong width": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:2]), 5, state=PARAMS.bias), ValueError, r"readout must give 1 channels to feed back, got 2"),
-    "batched start": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:1]), 5, state=jnp.zeros((3, 10))), ValueError, r"state must be one unbatched state"),
+    "batched start": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:1]), 5, state=jnp.zeros((3, 10))), ValueError, r"state must be one state of the model, unbatched"),
     "unknown route": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:1]), 5, state=PARAMS.bias, route="out"), ValueError, r"route must be one of 'input', 'feedback', got 'out'"),
     "route without feedback": (lambda: generate(MODEL, PARAMS, jax.tree_util.Partial(lambda x: x[:1]), 5, state=PARAMS.bias, route="feedback"), ValueError, r"route must be 'input'"),
     # model
@@ -86,6 +98,7 @@ CASES = {
     "capacity: two channels": (lambda: memory_capacity(ESN(n_inputs=2), KEY), ValueError, r"model must have one input channel"),
     "capacity: no delay": (lambda: memory_capacity(MODEL, KEY, max_delay=0), ValueError, r"max_delay must be at least 1, got 0"),
     "capacity: amplitude": (lambda: memory_capacity(MODEL, KEY, amplitude=0.0), ValueError, r"amplitude must be"),
+    "capacity: ridge array": (lambda: memory_capacity(MODEL, KEY, ridge=jnp.ones(3)), ValueError, r"ridge must be one number, got shape \(3,\).*vmap"),
     "capacity: ridge": (lambda: memory_capacity(MODEL, KEY, ridge=-1.0), ValueError, r"ridge must be"),
 }
 

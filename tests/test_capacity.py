@@ -12,6 +12,7 @@ from dynlab import ESN, esn_from_arrays, memory_capacity
 from dynlab.analysis.capacity import lagged, squared_correlation
 from dynlab.keys import named
 
+pytestmark = pytest.mark.conformance
 LINEAR = ESN(n_units=20, activation="identity", input_scaling=0.1)
 
 

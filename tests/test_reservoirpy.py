@@ -13,7 +13,7 @@ from dynlab.tasks import MackeyGlass
 
 def test_parameter_names(key):
     model = esn_from_reservoirpy_names(units=30, sr=1.25, lr=0.3, rc_connectivity=0.2, activation="tanh")
-    assert (model.n_units, model.spectral_radius, model.leak_rate, model.connectivity) == (30, 1.25, 0.3, 0.2)
+    assert (model.n_units, model.spectral_radius, model.leak_rate, model.topology.connectivity) == (30, 1.25, 0.3, 0.2)
     assert np.mean(np.asarray(model.init(key).recurrent.dense()) != 0) == pytest.approx(0.2)
     assert set(RESERVOIRPY_NAMES.values()) <= set(ESN.__dataclass_fields__)
     with pytest.raises(ValueError, match=r"parameters must be among .*, got Win, seed"):

@@ -106,8 +106,8 @@ def memory_capacity(
         ValueError, TypeError: a size below 1, negative ridge, non-positive amplitude, more than one input channel.
     """
     check.key("key", key)
-    check.number("ridge", ridge, 0.0)
-    check.number("amplitude", amplitude, 0.0, low_open=True)
+    check.scalar("ridge", ridge, 0.0)
+    check.scalar("amplitude", amplitude, 0.0, low_open=True)
     sizes = getattr(model, "input_sizes", 1)
     if sizes != 1:
         raise ValueError(f"model must have one input channel and no feedback, got input sizes {sizes}")

@@ -12,7 +12,7 @@ from dynlab.keys import named
 from dynlab.models.activations import activation
 from dynlab.models.radius import exact
 from dynlab.models.recurrence import FORMS, Recurrence, choose, from_matrix
-from dynlab.models.weights import Topology, sparse_matrix, topology
+from dynlab.models.weights import Given, Topology, sparse_matrix, topology
 
 Array = jax.Array
 
@@ -58,7 +58,8 @@ class ESN:
         noise: nu >= 0, inside the non-linearity; None: none is drawn, which is faster than 0.
         topology: a name from :data:`dynlab.models.weights.TOPOLOGIES` or an instance (static).
         connectivity: fraction of non-zero recurrent weights, for topologies that have one (static; None: 0.1).
-        input_connectivity, input_distribution: of W_in and W_fb (static; "uniform", "normal" or "sign").
+        input_connectivity: probability of each entry of W_in and W_fb to be non-zero (static).
+        input_distribution: of their values, "uniform", "normal" or "sign" (static).
         activation: "tanh", "identity", "relu" or "sigmoid" (static).
         recurrence: "auto", "dense", "gather" or "roll" (static): the form of the product, equal results.
         dt: physical time per step (static).
@@ -178,7 +179,8 @@ def esn_from_arrays(
         w_in: (N, D). bias: (N,) or None. w_feedback: (N, F) or None. leak_rate: scalar or (N,).
 
     Returns:
-        ``(model, params)`` ready for :func:`dynlab.simulate`.
+        ``(model, params)`` ready for :func:`dynlab.simulate`. Pass `params` everywhere: ``model.init`` refuses, since
+        these weights cannot be drawn from a key.
     """
     recurrent = from_matrix(w)
     n = recurrent.n_units
@@ -194,10 +196,11 @@ def esn_from_arrays(
             raise ValueError(f"w_feedback must have shape ({n}, n_feedback), got {w_feedback.shape}")
     n_feedback = 0 if w_feedback is None else w_feedback.shape[1]
     radius = exact(recurrent)
-    model = ESN(n_inputs=w_in.shape[1], n_units=n, n_feedback=n_feedback, spectral_radius=radius,
-                leak_rate=leak_rate, activation=activation)
+    scale = radius if radius > 0 else 1.0  # nilpotent: the matrix is kept as it is
+    model = ESN(n_inputs=w_in.shape[1], n_units=n, n_feedback=n_feedback, spectral_radius=scale,
+                leak_rate=leak_rate, activation=activation, topology=Given())
     model._validate()
     scalar = lambda value: jnp.asarray(value, w_in.dtype)  # noqa: E731
-    params = ESNParams(recurrent.scaled(1.0 / radius if radius > 0 else 1.0), w_in, bias, w_feedback,
-                       scalar(radius if radius > 0 else 1.0), scalar(leak_rate), scalar(1.0), scalar(1.0), None)
+    params = ESNParams(recurrent.scaled(1.0 / scale), w_in, bias, w_feedback, scalar(scale),
+                       scalar(leak_rate), scalar(1.0), scalar(1.0), None)
     return model, params

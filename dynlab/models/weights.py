@@ -188,6 +188,9 @@ class Dale:
         check.number("excitatory", self.excitatory, 0.0, 1.0, low_open=True, high_open=True)
         check.number("balance", self.balance, 0.0)
         check.number("connectivity", self.connectivity, 0.0, 1.0, low_open=True)
+        if not 0 < round(self.excitatory * n) < n:
+            have = f"{self.excitatory} of {n} units"
+            raise ValueError(f"excitatory must leave at least one unit of each sign, got {have}")
         index_key, value_key = jax.random.split(key)
         k = max(1, round(self.connectivity * n))
         indices = distinct_indices(index_key, n, k)
@@ -196,7 +199,15 @@ class Dale:
         return unit_radius(Gather(indices, jnp.abs(draw_values(value_key, (k, n), "normal")) * sign[indices]))
 
 
-Topology = Random | Orthogonal | Cycle | DelayLine | CycleJumps | SmallWorld | Modular | LowRank | Dale
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """The weights were given as arrays: they are in the parameters and cannot be drawn again."""
+
+    def draw(self, key: Array, n: int) -> Recurrence:
+        raise ValueError("params must be given for a model made from arrays: its weights cannot be drawn from a key")
+
+
+Topology = Random | Orthogonal | Cycle | DelayLine | CycleJumps | SmallWorld | Modular | LowRank | Dale | Given
 
 TOPOLOGIES: dict[str, type] = {
     "random": Random,
