@@ -19,16 +19,9 @@ def alone(tmp_path_factory):
     return folder
 
 
-def same(one, other):
-    assert (one / store.RESULT).read_bytes() == (other / store.RESULT).read_bytes()
-    assert len(jobs.stored(one)) == len(jobs.stored(other)) == 6
-    for name in jobs.stored(one):
-        assert (one / store.CHUNKS / name).read_bytes() == (other / store.CHUNKS / name).read_bytes()
-
-
 def test_eight_devices_equal_one(alone, tmp_path):
     jobs.finish(jobs.start(tmp_path / "eight", devices=8))
-    same(alone, tmp_path / "eight")
+    jobs.same(alone, tmp_path / "eight")
     text = (tmp_path / "eight" / store.LOG).read_text()
     assert '"devices": 8' in text
 
@@ -40,7 +33,8 @@ def test_two_processes_of_four_devices_equal_one(alone, tmp_path):
     both = [jobs.start(tmp_path / "two", devices=4, join=(address, 2, i)) for i in range(2)]
     for process in both:
         jobs.finish(process)
-    same(alone, tmp_path / "two")
+    assert len(jobs.stored(alone)) == 6
+    jobs.same(alone, tmp_path / "two")
     text = (tmp_path / "two" / store.LOG).read_text()
     assert '"processes": 2' in text
     assert '"devices": 8' in text
