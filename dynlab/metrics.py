@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dynlab import check
 
@@ -68,6 +69,20 @@ def r2(prediction: Any, target: Any) -> Array:
     return 1.0 - jnp.mean((p - y) ** 2, axis=-2) / jnp.var(y, axis=-2)
 
 
+def _refuse_constant(truth: Array) -> None:
+    if check.is_traced(truth):
+        return
+    host = np.asarray(truth)
+    constant = np.argwhere((host == host[..., :1, :]).all(axis=-2))
+    if len(constant):
+        where = tuple(int(i) for i in constant[0])
+        place = f"feature {where[-1]}" + (f" of series {where[:-1]}" if len(where) > 1 else "")
+        raise ValueError(
+            f"scale must be given when a feature of truth is constant (its standard deviation is 0), got {place} "
+            f"constant at {host[(*where[:-1], 0, where[-1])]}"
+        )
+
+
 def valid_prediction_time(
     forecast: Any, truth: Any, *, dt: float = 1.0, threshold: float = 0.4, lyapunov_exponent: float | None = None,
     scale: Any = None,
@@ -86,7 +101,7 @@ def valid_prediction_time(
         threshold: 0.4 here; 0.3 and 0.5 are seen too.
         lyapunov_exponent: largest exponent per unit of time: the result is then in Lyapunov times, t * lambda_1.
         scale: (features,) by which errors are divided; None: the standard deviation of `truth` over time, per
-            feature (of the attractor, better, when `truth` is short).
+            feature (of the attractor, better, when `truth` is short): refused for a constant feature, which has none.
 
     Returns:
         (...): one time per series.
@@ -97,6 +112,7 @@ def valid_prediction_time(
     if lyapunov_exponent is not None:
         check.number("lyapunov_exponent", lyapunov_exponent, 0.0, low_open=True)
     if scale is None:
+        _refuse_constant(y)
         scale = jnp.std(y, axis=-2, keepdims=True)
     else:
         check.number("scale", scale, 0.0, low_open=True)

@@ -9,6 +9,8 @@ import pytest
 
 from dynlab.readout.classifier import logistic, pool, ridge_classifier
 
+pytestmark = pytest.mark.conformance
+
 
 @pytest.fixture(scope="module")
 def classes():
@@ -119,6 +121,8 @@ def test_bad_input(fit, x, y, options, error, match):
 def test_bad_options():
     with pytest.raises(ValueError, match="l2 must be finite and in"):
         logistic(X, Y, 0.0)
+    with pytest.raises(ValueError, match=r"l2 must be one number, got shape \(2,\)"):
+        logistic(X, Y, np.array([0.1, 1.0]))
     with pytest.raises(ValueError, match="ridge must be one number"):
         ridge_classifier(X, Y, [1.0, 2.0])
     with pytest.raises(ValueError, match="how must be one of"):

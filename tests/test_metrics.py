@@ -9,6 +9,8 @@ import pytest
 
 from dynlab import metrics
 
+pytestmark = pytest.mark.conformance
+
 Y = np.array([[0.0, 10.0], [1.0, 20.0], [2.0, 30.0], [3.0, 40.0]])
 P = Y + np.array([[0.5, -1.0], [-0.5, 1.0], [0.5, 1.0], [-0.5, -1.0]])
 
@@ -52,6 +54,8 @@ def test_valid_prediction_time():
     np.testing.assert_allclose(vpt(f, y, dt=0.1, scale=1e3)[0], 4.0, rtol=1e-6)
     np.testing.assert_allclose(vpt(y, y), [40, 40])
     np.testing.assert_allclose(vpt(y + 9, y), [0, 0])
+    still = np.concatenate([y, np.ones((2, 40, 1))], axis=-1)
+    np.testing.assert_allclose(vpt(still, still, scale=1.0), [40, 40])
     returned = jax.jit(lambda a, b: vpt(a, b, dt=0.1))(jnp.asarray(f), jnp.asarray(y))
     np.testing.assert_allclose(returned, [2.5, 0.7], rtol=1e-6)
 
@@ -64,6 +68,14 @@ def test_valid_prediction_time():
         (lambda: metrics.rmse(P[:0], Y[:0]), "prediction must not be empty"),
         (lambda: metrics.nrmse(P, Y, norm="var"), "norm must be one of 'std', 'range', 'mean', got 'var'"),
         (lambda: metrics.valid_prediction_time(P, Y, dt=0.0), "dt must be finite and in"),
+        (
+            lambda: metrics.valid_prediction_time(P, Y * [1.0, 0.0] + 0.1),
+            "scale must be given when a feature of truth is constant .* got feature 1 constant at 0.1",
+        ),
+        (
+            lambda: metrics.valid_prediction_time(np.stack([P, P]), np.stack([Y, Y * [0.0, 1.0]])),
+            r"got feature 0 of series \(1,\) constant at 0.0",
+        ),
         (lambda: metrics.valid_prediction_time(P, Y, threshold=-1), "threshold must be finite and in"),
         (lambda: metrics.valid_prediction_time(P, Y, lyapunov_exponent=-0.1), "lyapunov_exponent must be"),
         (lambda: metrics.valid_prediction_time(P, Y, scale=[1.0, 2.0, 3.0]), "scale must be a number or have shape"),

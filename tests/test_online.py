@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynlab import generate, ridge, tree
+from dynlab import ESN, generate, ridge, tree
 from dynlab.readout.force import force
 from dynlab.readout.online import lms, rls, rls_init, rls_step
+
+pytestmark = pytest.mark.conformance
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,8 @@ def test_force_learns_four_harmonics_and_sustains_them():
     assert free <= 0.2
     change = np.asarray(trained.weight_change)
     assert np.all(change[1::2] == 0)  # update_every = 2
+    again = generate(RateNetwork(), RateNetwork().init(jax.random.key(0)), trained.readout, 2, state=trained.state)
+    np.testing.assert_allclose(again.outputs[0], trained.outputs[-1], atol=1e-2)  # z(T-1), as the docstring says
     assert change[-1000:].mean() < 0.05 * change[:1000].mean()
 
 
@@ -148,6 +152,11 @@ def test_force_schedule_is_one_run_in_parts(tol):
 
 
 X, Y = np.ones((10, 2)), np.ones((10, 1))
+NETWORK = ESN(n_inputs=1, n_units=5)
+
+
+def forced(model=NETWORK, targets=Y, **options):
+    return force(model, model.init(jax.random.key(0)), targets, **options)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +165,10 @@ X, Y = np.ones((10, 2)), np.ones((10, 1))
         (lambda: rls(X, Y[:9]), "targets and features must have the same length"),
         (lambda: rls(X, Y, ridge=0.0), "ridge must be finite and in"),
         (lambda: rls(X, Y, forgetting=1.1), "forgetting must be finite and in"),
+        (lambda: rls(X, Y, forgetting=np.array([0.9, 1.0])), r"forgetting must be one number, got shape \(2,\)"),
+        (lambda: rls(X, Y, ridge=np.array([0.9, 1.0])), r"ridge must be one number, got shape \(2,\)"),
+        (lambda: rls(X, Y, state=rls_init(3, 1)), r"state must hold weights \(2, 1\) and inverse \(2, 2\)"),
+        (lambda: lms(X, Y, rate=np.array([0.1])), r"rate must be one number, got shape \(1,\)"),
         (lambda: rls(X, Y * np.inf), "targets must be finite"),
         (lambda: rls_init(3, 1, weights=np.ones((2, 1))), r"weights must have shape \(3, 1\), got \(2, 1\)"),
         (lambda: lms(X, Y, rate=-0.1), "rate must be finite and in"),
@@ -164,8 +177,19 @@ X, Y = np.ones((10, 2)), np.ones((10, 1))
         (lambda: force(RateNetwork(n_units=5), {}, Y, alpha=0.0), "alpha must be finite and in"),
         (lambda: force(RateNetwork(n_units=5), {}, Y, update_every=0), "update_every must be at least 1"),
         (lambda: force(RateNetwork(n_units=5), {}, Y, learn_from=11), "learn_from must be in"),
+        (lambda: forced(ESN(n_inputs=1, n_units=5, noise=0.1)), "key must be given for a model with noise"),
+        (lambda: forced(ESN(n_inputs=1, n_units=5, n_feedback=1)), "model must take the fed-back output as its only"),
+        (lambda: forced(targets=X), "targets must have 1 features, the width of the model's input, got 2"),
+        (lambda: forced(state=np.zeros(4)), "state must be one state of the model"),
+        (lambda: forced(learner=rls_init(4, 1)), r"learner must hold weights \(5, 1\) and inverse \(5, 5\)"),
+        (lambda: forced(alpha=np.array([1.0, 2.0])), "alpha must be one number"),
     ],
 )
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_learner_of_another_kind():
+    with pytest.raises(TypeError, match=r"state must be an RLS state .* got ArrayImpl"):
+        rls(X, Y, state=jnp.zeros((2, 1)))

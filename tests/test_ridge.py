@@ -9,6 +9,8 @@ import pytest
 
 from dynlab import Linear, ridge
 
+pytestmark = pytest.mark.conformance
+
 
 def reference(x, y, lam, intercept=True):
     """Augmented QR (np.linalg.lstsq) in float64: (weights, intercept)."""
@@ -74,6 +76,27 @@ def test_ridge_array_equals_single_values(data, method, tol):
         one = ridge(x, y, value, method=method)
         np.testing.assert_allclose(many.weights[i], one.weights, atol=tol(1e-4, 1e-11))
         np.testing.assert_allclose(many.intercept[i], one.intercept, atol=tol(1e-3, 1e-11))
+
+
+def test_stacked_readouts_predict_along_a_leading_axis(data, tol):
+    """As many ridge values as samples: the intercepts must not be added along time; also squares, inputs and vmap."""
+    x, y = data
+    u, values = x[:, :2], np.array([1e-3, 0.1, 1.0, 100.0])
+    many = ridge(x, y, values, squares="all", inputs=u)
+    for features, inputs in ((x[:4], u[:4]), (x[:7], u[:7]), (x[0], u[0]), (x[None, :4], u[None, :4])):
+        got = many(features, inputs)
+        assert got.shape == (4, *features.shape[:-1], 3)
+        for i in range(4):
+            one = Linear(many.weights[i], many.intercept[i], squares="all", with_input=True)
+            np.testing.assert_allclose(got[i], one(features, inputs), atol=tol(1e-3, 1e-11))
+    series = jnp.stack([jnp.asarray(x), 2.0 * jnp.asarray(x)])
+    fits = jax.vmap(lambda x: ridge(x, y, values))(series)
+    assert fits.weights.shape == (2, 4, 12, 3)
+    assert fits.intercept.shape == (2, 4, 3)
+    each = jax.vmap(lambda fit, x: fit(x[:4]))(fits, series)
+    assert each.shape == (2, 4, 4, 3)
+    np.testing.assert_allclose(each[1, 2], ridge(2.0 * x, y, values[2])(2.0 * x[:4]), atol=tol(1e-3, 1e-10))
+    assert fits(series[0, :5]).shape == (2, 4, 5, 3)
 
 
 @pytest.mark.parametrize("lam", [1e-8, 1e-3])

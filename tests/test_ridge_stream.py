@@ -11,6 +11,8 @@ from dynlab import ESN, ridge, simulate
 from dynlab.readout import stream
 from dynlab.readout.linear import expand
 
+pytestmark = pytest.mark.conformance
+
 MODEL = ESN(n_inputs=2, n_units=30, noise=0.01)
 
 
@@ -71,6 +73,46 @@ def test_constant_and_dead_features_at_ridge_zero(tol):
     np.testing.assert_allclose(fit(x), y, atol=tol(1e-4, 1e-12))
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_small_variations_about_a_large_mean(intercept, tol):
+    """Mean 1000, s.d. .003 (50 units of the last place in float32), beside a constant: streamed equals batch."""
+    rng = np.random.default_rng(5)
+    x = np.hstack([1000.0 + 0.003 * rng.normal(size=(3000, 2)), rng.normal(size=(3000, 2)), np.full((3000, 1), 7e3)])
+    x = np.asarray(x, jnp.result_type(float)).astype(float)  # what is left of it in this precision
+    y = (x[:, :2] - 1000.0) @ [[300.0], [-200.0]] + x[:, 2:3] + 50.0
+    kept = stream.stream_init(5, 1)
+    for part in np.split(np.arange(3000), 6):
+        kept = stream.stream_update(kept, x[part], y[part])
+    fit, batch = (f(1e-6) for f in (lambda r: stream.stream_solve(kept, r, intercept=intercept),
+                                    lambda r: ridge(x, y, r, intercept=intercept)))
+    if not intercept:  # the raw columns are parallel to 1e-6: only the fit itself is determined
+        np.testing.assert_allclose(fit(x), batch(x), atol=tol(1.0, 1e-4))
+        return
+    np.testing.assert_allclose(batch.weights[:2, 0], [300.0, -200.0], rtol=1e-2)
+    np.testing.assert_allclose(fit.weights[:4], batch.weights[:4], rtol=tol(2e-3, 1e-6), atol=tol(1e-4, 1e-9))
+    centred = x - x.mean(0)
+    np.testing.assert_allclose(centred @ np.asarray(fit.weights, float), y - y.mean(), atol=tol(1e-2, 1e-3))
+
+
+def test_shift_waits_for_the_first_valid_sample(tol):
+    """Chunks that the washout drops whole leave the stream empty; the fit does not depend on where it starts."""
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(60, 3)) + 4.0, rng.normal(size=(60, 2))
+    x, y = (jnp.asarray(a, jnp.result_type(float)) for a in (x, y))
+    kept = stream.fold(stream.stream_init(3, 2), 1e6 * x, y, jnp.zeros(60, bool))
+    assert int(kept.count) == 0
+    assert not np.any(kept.factor)
+    assert not np.any(kept.shift)
+    kept = stream.fold(kept, x, y, jnp.arange(60) >= 20)
+    kept = stream.fold(kept, x[:10] - 9.0, y[:10])
+    assert int(kept.count) == 50
+    pooled = jnp.concatenate([x[20:], x[:10] - 9.0]), jnp.concatenate([y[20:], y[:10]])
+    for intercept in (True, False):
+        fit, expected = stream.stream_solve(kept, 0.1, intercept=intercept), ridge(*pooled, 0.1, intercept=intercept)
+        np.testing.assert_allclose(fit.weights, expected.weights, atol=tol(1e-5, 1e-12))
+        np.testing.assert_allclose(fit.intercept, expected.intercept, atol=tol(1e-5, 1e-12))
+
+
 def test_float32_on_ill_conditioned_states():
     """A delay line with slowly fading, mixed taps: condition number 1e8; the streamed fit recovers the tail."""
     rng = np.random.default_rng(3)
@@ -113,6 +155,11 @@ def test_memory_is_flat():
         (lambda p, u, y: stream.fit_readout(MODEL, p, u, y, washout=170), "washout must be smaller"),
         (lambda p, u, y: stream.fit_readout(MODEL, p, u, y, chunk=0), "chunk must be at least 1"),
         (lambda p, u, y: stream.fit_readout(MODEL, p, u, y, ridge=-1), "ridge must be finite"),
+        (lambda p, u, y: stream.fit_readout(MODEL, p, u, y, key=jax.random.key(0), state=jnp.zeros(30)), "state must"),
+        (
+            lambda p, u, y: stream.fit_readout(MODEL, p, u[0], y[0], key=jax.random.key(0), state=jnp.zeros((3, 30))),
+            "state must",
+        ),
         (lambda p, u, y: stream.fit_readout(MODEL, p, u, y), "key must be given for a model with noise"),
         (lambda p, u, y: stream.stream_update(stream.stream_init(3, 1), u, y), "regressors must have 3 features"),
         (lambda p, u, y: stream.stream_solve(stream.stream_init(3, 1)), "stream must hold at least one sample"),

@@ -189,7 +189,7 @@ def logistic(
         :class:`Classifier`; ``converged`` says whether the tolerance was met.
     """
     x, y, n_classes = _samples(features, labels, n_classes)
-    check.number("l2", l2, 0.0, low_open=True)
+    check.scalar("l2", l2, 0.0, low_open=True)
     check.integer("max_steps", max_steps, 1)
     if tolerance is None:
         tolerance = 1e-4 if x.dtype == jnp.float32 else 1e-7

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from dynlab import check, tree
 from dynlab.protocol import Map
 from dynlab.readout.linear import Linear
-from dynlab.readout.online import RLS, rls_init, rls_step
+from dynlab.readout.online import RLS, check_rls, rls_init, rls_step
+from dynlab.simulation import check_noise, check_state
 
 Array = jax.Array
 
@@ -30,10 +31,12 @@ class Force:
 
     Attributes:
         readout: :class:`Linear` (F, D), intercept 0: ``generate(model, params, readout, n, state=state)`` runs free.
+            Its ``outputs[0]`` belongs to `state`, the last trained step T-1 (it repeats z(T-1), up to the last change
+            of the weights), so that ``outputs[1:]`` continues the target.
         outputs: (time, D): z(t), as fed back.
         state: the network's last state.
         learner: the RLS state, to train on from.
-        weight_change: (time,) norm of dw at each step, 0 where nothing was learned: it must fade when training succeeds.
+        weight_change: (time,) norm of dw at each step, 0 where nothing was learned: it fades when training succeeds.
     """
 
     readout: Any
@@ -77,7 +80,7 @@ def force(
         model: a :class:`~dynlab.protocol.Map` whose step takes the fed-back output z, shape (D,), as its input x. At
             each step x is z of the state before, with the present weights, as in ``generate``.
         targets: (time, D), f(t): what the output after step t should be.
-        key: noise of the model: step t uses ``fold_in(key, t)``; None runs without.
+        key: noise of the model: step t uses ``fold_in(key, t)``; needed when ``params.noise`` is above 0.
         alpha: P(0) = I / alpha; 1 to 100, well below the number of features (learning rate 1 / alpha at first).
         update_every: learn at steps t with t % update_every == 0.
         learn_from, learn_until: learn only at indices of `targets` in [learn_from, learn_until): a schedule of
@@ -88,20 +91,34 @@ def force(
 
     Returns:
         :class:`Force`.
+
+    Raises:
+        ValueError, TypeError: noise without a key; targets of another width than the model's input; a model that
+            takes an external input beside the feedback; a `state` or `learner` of other shapes.
     """
     y = check.series("targets", targets, batched=False)
-    check.number("alpha", alpha, 0.0, low_open=True)
+    check.scalar("alpha", alpha, 0.0, low_open=True)
     check.integer("update_every", update_every, 1)
     n_steps = y.shape[0]
     check.integer("learn_from", learn_from, 0, n_steps)
     last = n_steps if learn_until is None else check.integer("learn_until", learn_until, learn_from, n_steps)
-    if key is not None:
-        check.key("key", key)
+    check_noise(params, key)
+    sizes = getattr(model, "input_sizes", None)
+    if isinstance(sizes, tuple):
+        raise ValueError(
+            f"model must take the fed-back output as its only input for force, got input sizes {sizes} (external, "
+            "feedback): build it with n_inputs = number of targets and n_feedback = 0"
+        )
+    if sizes is not None and sizes != y.shape[1]:
+        raise ValueError(f"targets must have {sizes} features, the width of the model's input, got {y.shape[1]}")
     if state is None:
         state = model.init_state(params, None if key is None else jax.random.fold_in(key, 2**32 - 1))
+    else:
+        state = check_state(model, params, state)
+    n_features = jax.eval_shape(model.observe, params, state).shape[-1]
     if learner is None:
-        n_features = jax.eval_shape(model.observe, params, state).shape[-1]
         learner = rls_init(n_features, y.shape[1], alpha)
+    check_rls("learner", learner, n_features, y.shape[1])
     steps = jnp.arange(n_steps)
     learning = (steps >= learn_from) & (steps < last)
     return _force(

@@ -35,18 +35,13 @@ def expand(features: Array, inputs: Array | None = None, squares: str = "none") 
     return features if inputs is None else jnp.concatenate([features, inputs], axis=-1)
 
 
-def n_regressors(n_features: int, n_inputs: int = 0, squares: str = "none") -> int:
-    """The width F of :func:`expand`'s result."""
-    return n_features * (2 if squares == "all" else 1) + n_inputs
-
-
 @tree.dataclass
 class Linear:
     """A fitted linear readout.
 
     Attributes:
-        weights: (F, D); with leading axes when several readouts are stacked (use ``vmap`` to apply those).
-        intercept: (D,).
+        weights: (F, D); with leading axes when several readouts are stacked, as by ``ridge`` with an array of values.
+        intercept: (D,), with the same leading axes.
         squares: see :func:`expand`.
         with_input: the inputs are part of the regressors, and must be given when predicting.
     """
@@ -57,7 +52,11 @@ class Linear:
     with_input: bool = tree.static(default=False)
 
     def __call__(self, features: Array, inputs: Array | None = None) -> Array:
-        """Predict (..., D) from features (..., N), and inputs (..., n_inputs) if the readout was fitted with them."""
+        """Predict (..., D) from features (..., N), and inputs (..., n_inputs) if the readout was fitted with them.
+
+        Stacked readouts, weights (R, F, D), all see the same features: (R, ..., D). For other features for each of
+        them use ``vmap``.
+        """
         check.choice("squares", self.squares, SQUARES)
         if self.with_input and inputs is None:
             raise ValueError("inputs must be given: this readout was fitted with the inputs as regressors, got None")
@@ -67,4 +66,12 @@ class Linear:
                 f"features must expand to {self.weights.shape[-2]} regressors, got {phi.shape[-1]} "
                 f"(features {jnp.shape(features)}, squares={self.squares!r}, with_input={self.with_input})"
             )
-        return jnp.matmul(phi, self.weights, precision="highest") + self.intercept
+        return _apply(phi, self.weights, self.intercept)
+
+
+def _apply(phi: Array, weights: Array, intercept: Array) -> Array:
+    """phi W + b for every readout of a stack; its axes come first in the result."""
+    if jnp.ndim(weights) == 2:
+        return jnp.matmul(phi, weights, precision="highest") + intercept
+    intercept = jnp.broadcast_to(intercept, (*jnp.shape(weights)[:-2], jnp.shape(weights)[-1]))
+    return jax.vmap(_apply, in_axes=(None, 0, 0))(phi, weights, intercept)

@@ -46,7 +46,7 @@ def rls_init(n_features: int, n_outputs: int, ridge: Any = 1.0, weights: Any = N
     """Start RLS: P = I / ridge; weights 0, or (F, D) as given."""
     check.integer("n_features", n_features, 1)
     check.integer("n_outputs", n_outputs, 1)
-    check.number("ridge", ridge, 0.0, low_open=True)
+    check.scalar("ridge", ridge, 0.0, low_open=True)
     dtype = check.default_float()
     if weights is None:
         weights = jnp.zeros((n_features, n_outputs), dtype)
@@ -55,6 +55,19 @@ def rls_init(n_features: int, n_outputs: int, ridge: Any = 1.0, weights: Any = N
         if weights.shape != (n_features, n_outputs):
             raise ValueError(f"weights must have shape {(n_features, n_outputs)}, got {weights.shape}")
     return RLS(weights, jnp.eye(n_features, dtype=dtype) / jnp.asarray(ridge, dtype))
+
+
+def check_rls(name: str, value: Any, n_features: int, n_outputs: int) -> None:
+    """Require an :class:`RLS` state of F features and D outputs."""
+    if not isinstance(value, RLS):
+        raise TypeError(f"{name} must be an RLS state (rls_init, or the state of a result), got {type(value).__name__}")
+    got = jnp.shape(value.weights), jnp.shape(value.inverse)
+    want = (n_features, n_outputs), (n_features, n_features)
+    if got != want:
+        raise ValueError(
+            f"{name} must hold weights {want[0]} and inverse {want[1]} for {n_features} features and {n_outputs} "
+            f"targets, got {got[0]} and {got[1]}"
+        )
 
 
 def rls_step(state: RLS, features: Array, target: Array, forgetting: Any = 1.0) -> RLS:
@@ -100,9 +113,10 @@ def rls(features: Any, targets: Any, *, ridge: Any = 1.0, forgetting: Any = 1.0,
         :class:`Online`.
     """
     x, y = _series(features, targets)
-    check.number("forgetting", forgetting, 0.0, 1.0, low_open=True)
+    check.scalar("forgetting", forgetting, 0.0, 1.0, low_open=True)
     if state is None:
         state = rls_init(x.shape[1], y.shape[1], ridge)
+    check_rls("state", state, x.shape[1], y.shape[1])
     state, outputs = _rls(state, x, y, jnp.asarray(forgetting, x.dtype))
     return Online(_readout(state.weights), outputs, state)
 
@@ -132,7 +146,7 @@ def lms(
         :class:`Online`, whose state is the weights.
     """
     x, y = _series(features, targets)
-    check.number("rate", rate, 0.0, low_open=True)
+    check.scalar("rate", rate, 0.0, low_open=True)
     weights = rls_init(x.shape[1], y.shape[1], weights=weights).weights
     weights, outputs = _lms(weights, x, y, jnp.asarray(rate, x.dtype), normalized=bool(normalized))
     return Online(_readout(weights), outputs, weights)

@@ -3,7 +3,8 @@
 With Z = [1, X, Y] the whole fit depends on the data through the R factor of Z = Q R, (1 + F + D) square. Chunks fold
 into it by QR of the stacked [R; Z_chunk] (TSQR: Demmel, Grigori, Hoemmen, Langou 2012, DOI 10.1137/080731992), which
 does not square the condition number: right in float32, and a million steps need the memory of one chunk. The first
-row of R holds the means, so the intercept stays unpenalised.
+row of R holds the means, so the intercept stays unpenalised. Rows are folded in less the mean of the first chunk, so
+that small variations about a large mean survive the rounding of the factor; any shift gives the same fit.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from dynlab import check, tree
 from dynlab.protocol import Map
 from dynlab.readout import solver
 from dynlab.readout.linear import SQUARES, Linear, expand
-from dynlab.simulation import check_noise as check_noise
-from dynlab.simulation import check_inputs, scan_steps
+from dynlab.simulation import check_inputs, check_noise, check_state, scan_steps
 
 Array = jax.Array
 
@@ -29,12 +29,14 @@ class Stream:
     """What is kept of the data seen so far.
 
     Attributes:
-        factor: (P, P) upper triangular, P = 1 + F + D: the R factor of the rows [1, regressors, targets].
+        factor: (P, P) upper triangular, P = 1 + F + D: the R factor of the rows [1, regressors, targets] - shift.
+        shift: (P,), taken off each row: 0, then the mean of the first chunk's regressors and targets.
         count: number of samples, int32.
         n_outputs: D.
     """
 
     factor: Any
+    shift: Any
     count: Any
     n_outputs: int = tree.static(default=1)
 
@@ -44,18 +46,21 @@ def stream_init(n_regressors: int, n_outputs: int) -> Stream:
     check.integer("n_regressors", n_regressors, 1)
     check.integer("n_outputs", n_outputs, 1)
     width = 1 + n_regressors + n_outputs
-    return Stream(jnp.zeros((width, width), check.default_float()), jnp.zeros((), jnp.int32), n_outputs)
+    dtype = check.default_float()
+    return Stream(jnp.zeros((width, width), dtype), jnp.zeros(width, dtype), jnp.zeros((), jnp.int32), n_outputs)
 
 
 def fold(stream: Stream, regressors: Array, targets: Array, valid: Array | None = None) -> Stream:
     """:func:`stream_update` without checks, for one chunk inside a program; rows with ``valid`` False are left out."""
     ones = jnp.ones((*regressors.shape[:-1], 1), regressors.dtype)
     rows = jnp.concatenate([ones, regressors, targets], axis=-1)
-    if valid is not None:
-        rows = jnp.where(valid[..., None], rows, 0.0)
+    mask = True if valid is None else valid[..., None]
     count = rows.shape[0] if valid is None else valid.sum(dtype=jnp.int32)
+    mean = jnp.where(mask, rows, 0.0).sum(0) / jnp.maximum(count, 1)
+    shift = jnp.where(stream.count == 0, mean.at[0].set(0.0), stream.shift)
+    rows = jnp.where(mask, rows - shift, 0.0)
     factor = jnp.linalg.qr(jnp.concatenate([stream.factor, rows]), mode="r")
-    return Stream(factor, stream.count + count, stream.n_outputs)
+    return Stream(factor, shift, stream.count + count, stream.n_outputs)
 
 
 _fold = jax.jit(fold)
@@ -79,15 +84,17 @@ def _solve(stream: Stream, ridges: Array, *, intercept: bool) -> tuple[Array, Ar
     n = stream.factor.shape[0] - 1 - stream.n_outputs
     r = stream.factor
     if not intercept:
+        r = r.at[0].add(r[0, 0] * stream.shift)  # the factor of the rows as they came
         x, y = r[: 1 + n, 1 : 1 + n], r[: 1 + n, 1 + n :]
         weights = solver.solve("cholqr", False, x, jnp.zeros_like(x[0]), y, ridges)
         return weights, jnp.zeros((ridges.shape[0], stream.n_outputs), r.dtype)
     # the first row is sqrt(count) (up to sign) times [1, mean of x, mean of y]; below it: the factor of centred data
-    mean = r[0] / jnp.where(r[0, 0] == 0, 1.0, r[0, 0])
-    x_mean, y_mean = mean[1 : 1 + n], mean[1 + n :]
+    moved = r[0] / jnp.where(r[0, 0] == 0, 1.0, r[0, 0])  # means of the shifted rows
+    x_mean, y_mean = (stream.shift + moved)[1 : 1 + n], (stream.shift + moved)[1 + n :]
     x, y = r[1 : 1 + n, 1 : 1 + n], r[1 : 1 + n, 1 + n :]
-    noise = stream.count * (100 * jnp.finfo(r.dtype).eps * x_mean) ** 2  # what rounding leaves of a constant feature
-    x = jnp.where((x**2).sum(0) > noise, x, 0.0)
+    # what rounding leaves of a constant feature: in the data (as in the batch fit) and in the factor
+    level = jnp.finfo(r.dtype).eps * (4 * jnp.abs(x_mean) + 100 * jnp.abs(moved[1 : 1 + n]))
+    x = jnp.where((x**2).sum(0) > stream.count * level**2, x, 0.0)
     weights = solver.solve("cholqr", False, x, jnp.zeros_like(x[0]), y, ridges)
     return weights, y_mean - jnp.einsum("f,rfd->rd", x_mean, weights, precision="highest")
 
@@ -188,6 +195,8 @@ def fit_readout(
     check.same_length("targets", y, "inputs", u)
     washout = check.washout(washout, u.shape[-2])
     check_noise(params, key)
+    if state is not None:
+        state = check_state(model, params, state, u.shape[0] if batched else None)
     if not batched:
         u, y = u[None], y[None]
         state = None if state is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], state)
