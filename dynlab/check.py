@@ -63,8 +63,8 @@ def number(
 
 def scalar(name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, low_open: bool = False) -> None:
     """Require one number (not an array) in the interval."""
-    if jnp.ndim(value) != 0:
-        raise ValueError(f"{name} must be one number, got shape {jnp.shape(value)}; to try several use jax.vmap")
+    if np.ndim(value) != 0:
+        raise ValueError(f"{name} must be one number, got shape {np.shape(value)}; to try several use jax.vmap")
     number(name, value, low, high, low_open=low_open)
 
 
