@@ -30,13 +30,12 @@ from dynlab import ESN, check, data, plots
 from dynlab.tasks import Lorenz, MackeyGlass
 from experiments import _forecasting as engine
 from experiments import cli
+from experiments._forecast_series import REAL, SYSTEMS, lorenz_truth, plan, validate_plan
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
 ESN_NAME, AR_NAME, NAIVE_NAME = "echo state network", "linear autoregression", "naive"
 METHODS = (ESN_NAME, AR_NAME, NAIVE_NAME)
-SYSTEMS = ("mackey_glass", "lorenz")
-REAL = {"santa_fe": "Santa Fe laser", "sunspots_monthly": "sunspots (monthly)"}
 
 
 def real_series_at_hand() -> str:
@@ -49,6 +48,8 @@ def real_series_at_hand() -> str:
 class Config:
     """What is run; every value can be set on the command line."""
 
+    systems: tuple[str, ...] = SYSTEMS
+    """Computed series: mackey_glass, lorenz or both."""
     real_series: str = field(default_factory=real_series_at_hand)
     """Measured series: santa_fe or sunspots_monthly."""
     n_units: int = 200
@@ -80,8 +81,9 @@ class Config:
 
     @staticmethod
     def smoke() -> Config:
-        """A small network, few candidates, short stretches: seconds."""
+        """One computed system, a small network, short stretches: under a minute, nearly all compilation."""
         return Config(
+            systems=("lorenz",),
             real_series="sunspots_monthly",
             n_units=50,
             spectral_radii=(0.8,),
@@ -128,18 +130,34 @@ class Outcome:
 
 def validate(config: Config) -> None:
     """Refuse values that no run could mean."""
+    for name in ("systems", "spectral_radii", "leak_rates", "input_scalings", "lag_counts", "penalties"):
+        if not getattr(config, name):
+            raise ValueError(f"{name} must hold at least one value, got ()")
+    for name in config.systems:
+        check.choice("systems", name, SYSTEMS)
+    if len(set(config.systems)) < len(config.systems):
+        raise ValueError(f"systems must name each system once, got {config.systems}")
     check.choice("real_series", config.real_series, REAL)
     for name in ("n_units", "n_seeds", "n_starts", "shrink"):
         check.integer(name, getattr(config, name), 1)
-    check.number("penalties", config.penalties, 0.0, low_open=True)
-    check.number("lag_counts", config.lag_counts, 1)
-    check.number("threshold", config.threshold, 0.0, low_open=True)
+    for lags in config.lag_counts:
+        check.integer("lag_counts", lags, 1)
+    check.number("spectral_radii", config.spectral_radii, 0.0)
+    check.number("leak_rates", config.leak_rates, 0.0, 1.0, low_open=True)
+    check.number("bias_scaling", config.bias_scaling, 0.0)
+    for name in ("input_scalings", "penalties", "threshold", "lorenz_exponent", "mackey_glass_exponent"):
+        check.number(name, getattr(config, name), 0.0, low_open=True)
     n_networks = len(config.spectral_radii) * len(config.leak_rates) * len(config.input_scalings)
-    if not config.penalties or n_networks == 0 or len(config.lag_counts) != n_networks:
+    if len(config.lag_counts) != n_networks:
         raise ValueError(
             f"lag_counts must hold as many candidates as spectral_radii, leak_rates and input_scalings make together "
             f"({n_networks}), so that both methods are tuned alike; got {len(config.lag_counts)}"
         )
+    for name in (*config.systems, config.real_series):
+        validate_plan(name, config)
+    present = {row["name"] for row in data.available() if row["present"]}
+    if config.real_series not in present:
+        raise ValueError(f"real_series must be at hand (see dynlab.data.available), got {config.real_series!r}")
 
 
 def standardise(series: Array, plan: engine.Plan) -> tuple[Array, np.ndarray]:
@@ -151,35 +169,26 @@ def standardise(series: Array, plan: engine.Plan) -> tuple[Array, np.ndarray]:
 
 def computed(name: str, config: Config, key: Array) -> Case:
     """Mackey-Glass or Lorenz: one trajectory for tuning, one a seed for the test."""
-    task: Any
-    if name == "lorenz":
-        label, task, rate = "Lorenz", Lorenz(dt=0.02), config.lorenz_exponent
-        horizon, longest = round(1 / rate / 0.02), round(14 / rate / 0.02)
-    else:
-        label, task, rate = "Mackey-Glass", MackeyGlass(), config.mackey_glass_exponent
-        horizon, longest = 84, round(8 / rate)
-    cut = config.shrink
-    longest //= cut
-    plan = engine.Plan(
-        200, 4000 // cut, 1500 // cut, longest + 2000 // cut, horizon, longest, config.n_starts, config.threshold
-    )
-    task = task.replace(length=plan.length)
+    used = plan(name, config)
     keys = jax.random.split(key, config.n_seeds + 1)
-    series, scale = standardise(jax.vmap(task.series)(keys), plan)
-    return Case(name, label, "time unit", task.dt, 1 / rate / task.dt, scale[0], plan, series[0], series[1:])
+    if name == "lorenz":
+        label, dt, rate = "Lorenz", Lorenz().dt, config.lorenz_exponent
+        series = lorenz_truth(keys, used.length)
+    else:
+        label, dt, rate = "Mackey-Glass", MackeyGlass().dt, config.mackey_glass_exponent
+        series = jax.vmap(MackeyGlass(length=used.length).series)(keys)
+    series, scale = standardise(series, used)
+    return Case(name, label, "time unit", dt, 1 / rate / dt, scale[0], used, series[0], series[1:])
 
 
 def measured(config: Config) -> Case:
     """The measured series: tuned and tested on consecutive stretches of it."""
-    loaded = data.load(config.real_series)
-    if config.real_series == "santa_fe":
-        unit, plan = "sample", engine.Plan(200, 4000, 1500, 2500, 25, 100, config.n_starts, config.threshold)
-    else:
-        unit, plan = "month", engine.Plan(100, 1700, 600, 720, 60, 132, config.n_starts, config.threshold)
-    values = jnp.asarray(loaded.values[: plan.length])
-    series, scale = standardise(values, plan)
+    used = plan(config.real_series, config)
+    unit = "sample" if config.real_series == "santa_fe" else "month"
+    values = jnp.asarray(data.load(config.real_series).values[: used.length])
+    series, scale = standardise(values, used)
     tested = jnp.broadcast_to(series, (config.n_seeds, *series.shape))
-    return Case(config.real_series, REAL[config.real_series], unit, 1.0, 1.0, scale, plan, series, tested)
+    return Case(config.real_series, REAL[config.real_series], unit, 1.0, 1.0, scale, used, series, tested)
 
 
 def candidates(config: Config, n_channels: int) -> dict[str, tuple[Any, list[str]]]:
@@ -229,9 +238,10 @@ def study(case: Case, config: Config, key: Array) -> dict[str, Outcome]:
 
 def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
     """Study the three series one after the other."""
-    names = (*SYSTEMS, config.real_series)
+    names = (*config.systems, config.real_series)
     cases, studies = {}, {}
-    for index, name in enumerate(progress(names, "forecasts")):
+    for name in progress(names, "forecasts"):
+        index = (*SYSTEMS, config.real_series).index(name)  # the same stream whichever others are run
         data_key, model_key = jax.random.split(jax.random.fold_in(key, index))
         cases[name] = computed(name, config, data_key) if name in SYSTEMS else measured(config)
         studies[name] = study(cases[name], config, model_key)
@@ -242,12 +252,14 @@ def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
             figures[f"{name}_{short}_nrmse_1"] = float(np.median(found.one_step))
             figures[f"{name}_{short}_nrmse_{cases[name].plan.horizon}"] = float(np.median(found.error))
             figures[f"{name}_{short}_valid"] = float(np.median(found.valid))
-    rmse = figures["mackey_glass_esn_nrmse_1"] * float(np.mean(cases["mackey_glass"].scale))
-    figures["mackey_glass_esn_rmse_1"] = rmse
-    lorenz = figures["lorenz_esn_valid"]
+    if "mackey_glass" in cases:
+        rmse = figures["mackey_glass_esn_nrmse_1"] * float(np.mean(cases["mackey_glass"].scale))
+        figures["mackey_glass_esn_rmse_1"] = rmse
+    shown = cases[config.systems[-1]]  # in the headline
+    valid, linear = (figures[f"{shown.name}_{short}_valid"] for short in ("esn", "ar"))
     return Result(
         figures=figures,
-        claims=claims(config, cases, studies, rmse),
+        claims=claims(config, cases, studies, figures),
         tables=tables(config, cases, studies),
         data=arrays(cases, studies),
         coords={
@@ -259,8 +271,8 @@ def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
             "attractors": partial(draw_attractors, cases, studies),
         },
         headline=(
-            f"forecast: Lorenz stays valid for {lorenz:.1f} Lyapunov times, median of {config.n_seeds} seeds times "
-            f"{config.n_starts} starts (linear autoregression {figures['lorenz_ar_valid']:.1f})"
+            f"forecast: {shown.label} stays valid for {valid:.1f} Lyapunov times, median of {config.n_seeds} seeds "
+            f"times {config.n_starts} starts (linear autoregression {linear:.1f})"
         ),
     )
 
@@ -279,8 +291,9 @@ def tables(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, 
             chosen.append((case.label, method, found.n_candidates, found.chosen))
     note = (
         f"medians over {config.n_seeds} seeds and {config.n_starts} starts each (quartiles); errors in standard "
-        f"deviations; valid while the error is at most {config.threshold:g}, cut at the longest "
-        "forecast; LT: Lyapunov times"
+        f"deviations; valid while the error is at most {config.threshold:g}, cut at the longest forecast ("
+        + ", ".join(f"{case.label} {case.plan.longest / case.lyapunov_steps:.3g}" for case in cases.values())
+        + "); LT: Lyapunov times"
     )
     columns = ("series", "method", "NRMSE 1 step", "closed loop, steps", "valid prediction time")
     return [
@@ -289,11 +302,13 @@ def tables(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, 
     ]
 
 
-def claims(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, Outcome]], rmse: float) -> list[Claim]:
+def claims(
+    config: Config, cases: dict[str, Case], studies: dict[str, dict[str, Outcome]], figures: dict[str, float]
+) -> list[Claim]:
     """The network against the linear forecast, and the documented one-step error."""
     source = "doi:10.1126/science.1091277 (direction only)"
     found = []
-    for name in SYSTEMS:
+    for name in config.systems:
         network, linear = (float(np.median(studies[name][method].valid)) for method in (ESN_NAME, AR_NAME))
         claim = f"{cases[name].label}: the network stays valid longer than the autoregression (Lyapunov times)"
         found.append(within(claim, source, linear, np.inf, network))
@@ -301,6 +316,9 @@ def claims(config: Config, cases: dict[str, Case], studies: dict[str, dict[str, 
     network, linear = (float(np.median(studies[name][method].error)) for method in (ESN_NAME, AR_NAME))
     claim = f"{cases[name].label}: closed-loop error below that of the autoregression (standard deviations)"
     found.append(within(claim, "no source: this comparison asks it", -np.inf, linear, network))
+    if "mackey_glass" not in cases:
+        return found
+    rmse = figures["mackey_glass_esn_rmse_1"]
     claim = f"Mackey-Glass one step ahead: root mean squared error, N = {config.n_units}, not above that of N = 100"
     return [*found, within(claim, "reservoirpy 0.4.2 documentation, three seeds", -np.inf, 0.0024, rmse)]
 
@@ -345,9 +363,7 @@ def draw_forecast(case: Case, outcomes: dict[str, Outcome], figure: Any) -> None
         valid_time=valid,
         threshold=case.plan.threshold,
         scale=1.0,
-        xlabel="time after the last sample seen (Lyapunov times)"
-        if known
-        else f"time after the last sample seen ({case.unit}s)",
+        xlabel=f"time after the last sample seen ({'Lyapunov time' if known else case.unit}s)",
         ylabel="x (s.d.)" if case.name == "lorenz" else f"{case.label} (s.d.)",
         title=f"{case.label}: closed loop, the forecast of median valid time",
         ax=top,
@@ -358,8 +374,9 @@ def draw_forecast(case: Case, outcomes: dict[str, Outcome], figure: Any) -> None
 
 def draw_attractors(cases: dict[str, Case], studies: dict[str, dict[str, Outcome]], figure: Any) -> None:
     """Truth and free run of the network: Lorenz x against z, Mackey-Glass against its past."""
-    figure.set_size_inches(9.0, 4.4)
-    for ax, name in zip(figure.subplots(1, 2), ("lorenz", "mackey_glass"), strict=True):
+    names = [name for name in ("lorenz", "mackey_glass") if name in cases]
+    figure.set_size_inches(4.5 * len(names), 4.4)
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         case, free = cases[name], np.asarray(studies[name][ESN_NAME].free)
         truth = np.asarray(case.tested[0, -case.plan.test :])
         if name == "lorenz":

@@ -95,8 +95,10 @@ class Config:
 
 def validate(config: Config) -> None:
     """Refuse values that no run could mean."""
-    for name in ("n_units", "n_seeds", "n_train", "n_test", "max_delay", "exact_units", "exact_samples"):
+    for name in ("n_units", "n_seeds", "max_delay", "exact_units"):
         check.integer(name, getattr(config, name), 1)
+    for name, least in (("n_train", 2), ("n_test", 3), ("exact_samples", 3)):
+        check.integer(name, getattr(config, name), least)
     for name in ("spectral_radii", "leak_rates", "topologies"):
         if not getattr(config, name):
             raise ValueError(f"{name} must hold at least one value, got ()")
@@ -105,11 +107,18 @@ def validate(config: Config) -> None:
     check.number("spectral_radii", config.spectral_radii, 0.0, low_open=True)
     check.number("leak_rates", config.leak_rates, 0.0, 1.0, low_open=True)
     check.number("leak_radius", config.leak_radius, 0.0, 1.0, low_open=True, high_open=True)
-    check.number("input_scaling", config.input_scaling)
+    check.number("input_scaling", config.input_scaling, 0.0, low_open=True)
     check.number("ridge", config.ridge, 0.0)
     check.integer("washout", config.washout, 0)
     if min(config.spectral_radii) >= 1.0:
         raise ValueError(f"spectral_radii must hold a value below 1 for the linear units, got {config.spectral_radii}")
+    for topology in config.topologies:
+        try:
+            jax.eval_shape(ESN(n_units=config.n_units, topology=topology).init, jax.random.key(0))
+        except ValueError as error:
+            raise ValueError(
+                f"topologies: {topology!r} cannot be drawn with n_units = {config.n_units}: {error}"
+            ) from error
 
 
 @jax.jit

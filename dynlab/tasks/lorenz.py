@@ -30,12 +30,12 @@ class Lorenz:
     Integrator: classical RK4, each sampling interval `dt` cut into equal steps of at most `max_step`. The start
     is drawn from the key, uniform in [-10, 10] x [-10, 10] x [15, 35]; `transient` units of time are discarded.
 
-    Ground truth ends where two right solutions part. From 64 starts on the attractor, the time until the error,
-    root mean square over coordinates in units of their standard deviations, exceeds 0.4, in Lyapunov times
-    (1 / 0.9056): the default step in float32 against float64 with the step halved: median 10.4 (least 8.2);
-    float64 against float64 with the step halved: median 13.0 (least 11.6). Until it exceeds 0.01, float32: median
-    6.4 (least 4.8). A smaller step gains nothing in float32 (step 0.0025: median 10.0), in float64 it does (15.1).
-    A forecast scored beyond that horizon is scored against rounding.
+    Ground truth ends where two right solutions part. From 256 starts on the attractor, the time until the error
+    against float64 with the step halved, root mean square over coordinates in units of their standard deviations,
+    exceeds 0.4, in Lyapunov times (1 / 0.9056): the default step in float32: median 12.3 (least 6.4), in float64:
+    15.7 (11.7). Until it exceeds 0.01, float32: 8.8 (4.1). A smaller step gains nothing in float32 (step 0.0025:
+    12.0), in float64 it does (18.2, least 13.4). Measured by ``experiments/bench/horizon.py``. A forecast scored
+    beyond that horizon is scored against rounding.
 
     Attributes:
         sigma, rho, beta: coefficients (knobs).
