@@ -90,7 +90,9 @@ def search(
         if left <= 0:  # the others are at it; should one die, its trials come back
             time.sleep(_POLL)
             continue
-        trials = [_ask(held, box, me) for _ in range(min(batch, left))]
+        trials = _within(held, [_ask(held, box, me) for _ in range(min(batch, left))], n_trials)
+        if not trials:
+            continue
         scores = evaluate({name: np.asarray([t.params[name] for t in trials]) for name in box})
         for trial, score in zip(trials, scores, strict=False):
             _tell(held, trial.number, float(score))
@@ -157,6 +159,25 @@ def _ask(study: Any, box: Mapping[str, tuple[float, float, bool]], me: str) -> A
     for name, (low, high, log) in box.items():
         trial.suggest_float(name, low, high, log=log)
     return trial
+
+
+def _within(study: Any, trials: list[Any], n_trials: int) -> list[Any]:
+    """Give back the trials that go beyond the budget because another worker asked at the same moment.
+
+    Trial numbers are unique in a study: every worker sees the same ones as surplus.
+    """
+    from optuna.trial import TrialState
+
+    held = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING))
+    numbers = [trial.number for trial in held if _AGAIN not in trial.user_attrs]
+    kept = []
+    for trial in trials:
+        if sum(number < trial.number for number in numbers) < n_trials:
+            kept.append(trial)
+        else:
+            trial.set_user_attr(_AGAIN, True)
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return kept
 
 
 def _tell(study: Any, number: int, score: float) -> None:
