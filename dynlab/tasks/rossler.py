@@ -32,8 +32,8 @@ class Rossler:
 
     Ground truth ends where two right solutions part. From 64 starts on the attractor, the time until the error,
     root mean square over coordinates in units of their standard deviations, exceeds 0.4, in Lyapunov times
-    (1 / 0.0714): the default step in float32 against float64 with the step halved: median 11.7 (least 7.6);
-    float64 against float64 with the step halved: median 12.3 (least 7.6).
+    (1 / 0.0714): the default step in float32 against float64 with the step halved: median 11.5 (least 6.5);
+    float64 against float64 with the step halved: median 11.5 (least 6.5).
 
     Attributes:
         a, b, c: coefficients (knobs).
