@@ -42,10 +42,9 @@ def test_never_above_the_number_of_units(key):
     for topology in ("random", "cycle"):
         for activation in ("identity", "tanh"):
             model = ESN(n_units=15, topology=topology, activation=activation, input_scaling=0.1)
-            sweep = jax.vmap(lambda k, model=model: memory_capacity(model, k, max_delay=60, n_test=4000).total)
-            totals = jax.jit(sweep)(jax.random.split(key, 4))
-            assert float(totals.max()) <= 15 + 0.3
-            assert float(totals.min()) > 2
+            runs = [memory_capacity(model, k, max_delay=60, n_test=4000) for k in jax.random.split(key, 4)]
+            totals = [float(run.total) for run in runs]
+            assert 2 < min(totals) <= max(totals) <= 15 + 0.3
 
 
 def reference(params, u, max_delay, start, n_train, ridge):
