@@ -9,8 +9,6 @@ import pytest
 
 from dynlab.readout.classifier import logistic, pool, ridge_classifier
 
-pytestmark = pytest.mark.conformance
-
 
 @pytest.fixture(scope="module")
 def classes():

@@ -9,8 +9,6 @@ import pytest
 
 from dynlab import metrics
 
-pytestmark = pytest.mark.conformance
-
 Y = np.array([[0.0, 10.0], [1.0, 20.0], [2.0, 30.0], [3.0, 40.0]])
 P = Y + np.array([[0.5, -1.0], [-0.5, 1.0], [0.5, 1.0], [-0.5, -1.0]])
 

@@ -10,8 +10,6 @@ from zoo_models import MeanReadout, RateFlow
 
 from dynlab import ESN, Feedback, FeedbackParams, FlowMap, generate, simulate
 
-pytestmark = pytest.mark.conformance
-
 
 @pytest.fixture
 def esn(key):
