@@ -155,6 +155,16 @@ def test_a_sweep_over_knobs_is_one_matrix_matrix_product(key, u):
     recurrent = [shapes for shapes in products if (n, n) in shapes]
     assert [sorted(shapes) for shapes in recurrent] == [sorted([(n, n), (b, n)])]
     assert all(len(shape) == 2 for shapes in products for shape in shapes)  # no batched matrix-vector product
+    u, axes = u[:, :1], axes.replace(n_inputs=1)
+    one_channel = _products(jax.make_jaxpr(sweep)(models.replace(n_inputs=1)).jaxpr, [])
+    assert [sorted(shapes) for shapes in one_channel] == [sorted([(n, n), (b, n)])]  # and no other product at all
+
+
+def test_one_channel_equals_a_numpy_loop(key, u, tol):
+    model = ESN(n_units=40, leak_rate=0.6, input_scaling=jnp.array([0.7]), n_feedback=1)
+    params = model.init(key)
+    run = simulate(model, params, (u[:, :1], u[:, 1:]))
+    np.testing.assert_allclose(run.outputs, numpy_esn.run(params, u[:, :1], y=u[:, 1:]), atol=tol(1e-5, 1e-12))
 
 
 def test_second_call_compiles_nothing(key, u, count_compilations):

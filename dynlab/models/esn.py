@@ -38,6 +38,13 @@ class ESNParams:
     noise: Array | None
 
 
+def _project(weights: Array, u: Array) -> Array:
+    """weights (N, D) @ u (D,); for one channel a product of numbers, which fuses with the rest of the step."""
+    if weights.shape[1] == 1:
+        return weights[:, 0] * u[..., 0]
+    return jnp.matmul(weights, u, precision=jax.lax.Precision.HIGHEST)
+
+
 @tree.dataclass
 class ESN:
     r"""Leaky echo state network (Jaeger 2001, GMD report 148; doi:10.1016/j.neunet.2007.04.016).
@@ -155,11 +162,10 @@ class ESN:
     def step(self, params: ESNParams, state: Array, x: Any, key: Array | None = None) -> Array:
         """One update (N,) -> (N,); `x` is u (D,), or (u, y) with feedback."""
         u, y = x if self.n_feedback else (x, None)
-        exact_product = jax.lax.Precision.HIGHEST
         drive = params.spectral_radius * params.recurrent.apply(state) + params.bias
-        drive += jnp.matmul(params.input_weights, params.input_scaling * u, precision=exact_product)
+        drive += _project(params.input_weights, params.input_scaling * u)
         if y is not None and params.feedback_weights is not None:
-            drive += jnp.matmul(params.feedback_weights, params.feedback_scaling * y, precision=exact_product)
+            drive += _project(params.feedback_weights, params.feedback_scaling * y)
         if key is not None and params.noise is not None:
             drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)
         return (1.0 - params.leak_rate) * state + params.leak_rate * activation(self.activation)(drive)
