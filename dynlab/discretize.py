@@ -24,15 +24,10 @@ def _noise(flow: Any, params: Any, state: Any, key: Array, scale: float) -> Any:
     return jax.tree.unflatten(treedef, drawn)
 
 
-@tree.dataclass
-class Euler:
-    r"""Explicit Euler(-Maruyama): :math:`s^+ = s + \Delta t\, v(s, x) + \sqrt{\Delta t}\, g(s)\, \xi`.
-
-    Order 1 (strong order 1/2 with state-dependent noise). `dt` is static, in the flow's time unit.
-    """
+class _OnFlow:
+    """What every wrapper takes from its flow as it is."""
 
     flow: Any
-    dt: float = tree.static(default=1.0)
 
     @property
     def smooth(self) -> bool:
@@ -42,12 +37,26 @@ class Euler:
     def input_sizes(self) -> Any:
         return getattr(self.flow, "input_sizes", None)
 
+    def init_state(self, params: Any, key: Array | None = None) -> Any:
+        return self.flow.init_state(params, key)
+
+    def observe(self, params: Any, state: Any) -> Array:
+        return self.flow.observe(params, state)
+
+
+@tree.dataclass
+class Euler(_OnFlow):
+    r"""Explicit Euler(-Maruyama): :math:`s^+ = s + \Delta t\, v(s, x) + \sqrt{\Delta t}\, g(s)\, \xi`.
+
+    Order 1 (strong order 1/2 with state-dependent noise). `dt` is static, in the flow's time unit.
+    """
+
+    flow: Any
+    dt: float = tree.static(default=1.0)
+
     def init(self, key: Array) -> Any:
         check.number("dt", self.dt, 0.0, low_open=True)
         return self.flow.init(key)
-
-    def init_state(self, params: Any, key: Array | None = None) -> Any:
-        return self.flow.init_state(params, key)
 
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
         velocity = self.flow.vector_field(params, state, x)
@@ -56,12 +65,9 @@ class Euler:
             return new
         return jax.tree.map(jnp.add, new, _noise(self.flow, params, state, key, math.sqrt(self.dt)))
 
-    def observe(self, params: Any, state: Any) -> Array:
-        return self.flow.observe(params, state)
-
 
 @tree.dataclass
-class ExpEuler:
+class ExpEuler(_OnFlow):
     r"""Exponential Euler for a flow :math:`\dot s = -d \odot s + n(s, x)` with diagonal decay ``flow.decay``:
 
     .. math:: s^+ = s + \frac{1 - e^{-d \Delta t}}{d}\, v(s, x)
@@ -73,23 +79,12 @@ class ExpEuler:
     flow: Any
     dt: float = tree.static(default=1.0)
 
-    @property
-    def smooth(self) -> bool:
-        return self.flow.smooth
-
-    @property
-    def input_sizes(self) -> Any:
-        return getattr(self.flow, "input_sizes", None)
-
     def init(self, key: Array) -> Any:
         check.number("dt", self.dt, 0.0, low_open=True)
         if not hasattr(self.flow, "decay"):
             name = type(self.flow).__name__
             raise TypeError(f"flow must have decay(params, state) for ExpEuler, got {name} without it: use Euler")
         return self.flow.init(key)
-
-    def init_state(self, params: Any, key: Array | None = None) -> Any:
-        return self.flow.init_state(params, key)
 
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
         decay = self.flow.decay(params, state)
@@ -105,12 +100,9 @@ class ExpEuler:
         noise = _noise(self.flow, params, state, key, 1.0)
         return jax.tree.map(lambda s, w, d: s + jnp.sqrt(weight(2 * d, self.dt)) * w, new, noise, decay)
 
-    def observe(self, params: Any, state: Any) -> Array:
-        return self.flow.observe(params, state)
-
 
 @tree.dataclass
-class FlowMap:
+class FlowMap(_OnFlow):
     """The flow over one step `dt` by an adaptive solver of diffrax, the input held constant.
 
     Deterministic: a key is refused (use Euler for noise).
@@ -133,14 +125,6 @@ class FlowMap:
 
     deterministic = True  # measures that bring their own noise key leave it out
 
-    @property
-    def smooth(self) -> bool:
-        return self.flow.smooth
-
-    @property
-    def input_sizes(self) -> Any:
-        return getattr(self.flow, "input_sizes", None)
-
     def init(self, key: Array) -> Any:
         check.number("dt", self.dt, 0.0, low_open=True)
         check.number("rtol", self.rtol, 0.0, low_open=True)
@@ -149,9 +133,6 @@ class FlowMap:
         check.choice("adjoint", self.adjoint, ADJOINTS)
         check.integer("max_steps", self.max_steps, 1)
         return self.flow.init(key)
-
-    def init_state(self, params: Any, key: Array | None = None) -> Any:
-        return self.flow.init_state(params, key)
 
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
         if key is not None:
@@ -174,6 +155,3 @@ class FlowMap:
         )
         ok = solution.result == diffrax.RESULTS.successful
         return jax.tree.map(lambda leaf: jnp.where(ok, leaf[-1], jnp.nan), solution.ys)
-
-    def observe(self, params: Any, state: Any) -> Array:
-        return self.flow.observe(params, state)
