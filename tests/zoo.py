@@ -8,13 +8,14 @@ thought-machine tick with a history and synchronization accumulators.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import zoo_models as small
 
-from dynlab import ESN, Euler, ExpEuler, Feedback, FlowMap, Hold, Stack
+from dynlab import ESN, GRU, LSTM, RNN, Euler, ExpEuler, Feedback, FlowMap, Hold, Stack, from_step, from_torch
 from dynlab.models import weights
 
 
@@ -36,6 +37,14 @@ class Entry:
         return jax.tree.unflatten(treedef, drawn)
 
 
+def leaky_step(params: Any, state: Any, x: Any) -> Any:
+    """A user's own step function."""
+    drive = params["w"] @ state + params["v"] @ x
+    return (1 - params["leak"]) * state + params["leak"] * jnp.tanh(drive)
+
+
+FUNCTION, _ = from_step(leaky_step, 3, {"w": jnp.eye(3)[::-1], "v": jnp.ones((3, 2)), "leak": 0.3}, n_inputs=2)
+TORCH, _ = from_torch(Path(__file__).parent / "fixtures" / "state_dict.pt")
 FLOW = small.RateFlow(n_units=5)
 READOUT = small.MeanReadout(jnp.full((2, 12), 0.1))
 
@@ -53,6 +62,12 @@ ZOO: dict[str, Entry] = {
     "esn_closed_loop": Entry(Feedback(ESN(n_inputs=4, n_units=12), READOUT), 12, sizes=2),
     "esn_deep": Entry(Stack((ESN(n_units=8, noise=0.1), ESN(n_inputs=8, n_units=6, leak_rate=0.5))), 14, noisy=True),
     "esn_held": Entry(Hold(ESN(n_units=12, leak_rate=0.5, noise=0.1), n_ticks=3), 12, noisy=True),
+    "rnn": Entry(RNN(n_inputs=2, n_units=6), 6),
+    "gru": Entry(GRU(n_inputs=2, n_units=6), 6),
+    "gru_reset_before": Entry(GRU(n_inputs=2, n_units=6, reset="before"), 6),
+    "lstm": Entry(LSTM(n_inputs=2, n_units=6), 12),
+    "from_step": Entry(FUNCTION, 3),
+    "from_torch": Entry(TORCH, 10),
     "lif": Entry(small.LIF(n_units=9), 18, noisy=True),
     "rate_euler": Entry(Euler(FLOW, dt=0.5), 5, noisy=True),
     "rate_exp_euler": Entry(ExpEuler(FLOW, dt=0.5), 5, noisy=True),

@@ -23,6 +23,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
 }
 
+SATURATING = ("tanh", "sigmoid")
+"""Those with a bounded range: a network of such units maps some ball into itself whatever its weights."""
+
 
 def activation(name: str) -> Callable[[Array], Array]:
     """The function for a name; ValueError naming the allowed ones."""

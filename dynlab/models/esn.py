@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dynlab import check, tree
 from dynlab.keys import named
-from dynlab.models.activations import activation
+from dynlab.models.activations import SATURATING, activation
 from dynlab.models.radius import exact
 from dynlab.models.recurrence import FORMS, Recurrence, choose, from_matrix
 from dynlab.models.weights import Given, Topology, sparse_matrix, topology
@@ -90,6 +90,11 @@ class ESN:
     dt: float = tree.static(default=1.0)
 
     smooth = True  # relu has a kink, but a tangent almost everywhere
+
+    @property
+    def bounded(self) -> bool | None:
+        """True for saturating units, whose states stay in a ball; None where that depends on the weights."""
+        return True if self.activation in SATURATING else None
 
     @property
     def input_sizes(self) -> Any:
@@ -173,6 +178,12 @@ class ESN:
     def observe(self, params: ESNParams, state: Array) -> Array:
         """The state itself (N,)."""
         return state
+
+    def time_constants(self, params: ESNParams) -> Array:
+        r"""The leak of every unit as a time constant (N,), :math:`-\Delta t / \ln(1 - a)`; 0 for a = 1."""
+        a = jnp.broadcast_to(params.leak_rate, (self.n_units,))
+        leaky = a < 1
+        return jnp.where(leaky, -self.dt / jnp.log1p(-jnp.where(leaky, a, 0.5)), 0.0)
 
 
 def esn_from_arrays(

@@ -2,6 +2,7 @@
 
 from dynlab.tasks.base import Trial, integrate, rk4_step
 from dynlab.tasks.delay import Delay
+from dynlab.tasks.flip_flop import FlipFlop
 from dynlab.tasks.henon import Henon, henon_map
 from dynlab.tasks.lorenz import Lorenz, lorenz_field
 from dynlab.tasks.mackey_glass import MackeyGlass, mackey_glass_field, mackey_glass_solve
@@ -10,6 +11,7 @@ from dynlab.tasks.rossler import Rossler, rossler_field
 
 __all__ = [
     "Delay",
+    "FlipFlop",
     "Henon",
     "Lorenz",
     "MackeyGlass",

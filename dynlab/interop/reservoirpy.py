@@ -1,7 +1,4 @@
-"""Bring a network from elsewhere: reservoirpy's parameter names and its drawn reservoirs.
-
-No other library is imported; objects are read by attribute.
-"""
+"""reservoirpy: its parameter names and its drawn reservoirs. It is not imported; its objects are read by attribute."""
 
 from __future__ import annotations
 
