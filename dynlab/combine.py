@@ -42,8 +42,18 @@ class Stack:
         return all(getattr(layer, "deterministic", False) for layer in self.layers)
 
     @property
+    def bounded(self) -> bool | None:
+        return True if all(getattr(layer, "bounded", None) for layer in self.layers) else None
+
+    @property
     def input_sizes(self) -> Any:
         return getattr(self.layers[0], "input_sizes", None)
+
+    @property
+    def time_constants(self) -> Any:
+        """Those of all layers one after the other; a layer without any leaves the stack without any."""
+        methods = [layer.time_constants for layer in self.layers]
+        return lambda params: jnp.concatenate([method(p) for method, p in zip(methods, params, strict=True)])
 
     def init(self, key: Array) -> tuple[Any, ...]:
         """Parameters of every layer, layer i from ``fold_in(key, i)``."""
@@ -93,8 +103,17 @@ class Hold:
         return getattr(self.model, "deterministic", False)
 
     @property
+    def bounded(self) -> bool | None:
+        return getattr(self.model, "bounded", None)
+
+    @property
     def input_sizes(self) -> Any:
         return getattr(self.model, "input_sizes", None)
+
+    @property
+    def time_constants(self) -> Any:
+        """The inner model's, in physical time: not changed by the number of ticks."""
+        return self.model.time_constants
 
     def init(self, key: Array) -> Any:
         check.integer("n_ticks", self.n_ticks, 1)
@@ -147,6 +166,16 @@ class Feedback:
     @property
     def smooth(self) -> bool:
         return self.model.smooth
+
+    @property
+    def bounded(self) -> bool | None:
+        return getattr(self.model, "bounded", None)
+
+    @property
+    def time_constants(self) -> Any:
+        """The inner model's."""
+        method = self.model.time_constants
+        return lambda params: method(params.model)
 
     def init(self, key: Array) -> FeedbackParams:
         check.choice("route", self.route, ROUTES)

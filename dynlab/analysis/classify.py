@@ -1,0 +1,135 @@
+"""The distinct points that a search found, with their stability: what one prints, plots and puts into a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dynlab import check
+from dynlab.analysis.completeness import CONSISTENT, INCOMPLETE
+from dynlab.analysis.fixed_points import CONVERGED, FixedPoints
+from dynlab.analysis.linearize import jacobian
+from dynlab.analysis.modes import Modes, modes, rates
+
+VERDICTS = {
+    CONSISTENT: "index sum +1: nothing speaks against completeness",
+    INCOMPLETE: "INCOMPLETE: the index sum is not +1, points are missing; use more starts or more noise",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointSet:
+    """Distinct fixed and slow points, fixed ones first, then by number of unstable directions and by speed.
+
+    Attributes:
+        z: (P, n). speed: (P,). relative_speed: (P,), speed / step_scale (NaN without one).
+        fixed: (P,) bool; False for a slow point. hits: (P,), starts that ended there.
+        kink: (P,) bool; such a point has no Jacobian: its stability is not defined.
+        n_unstable: (P,), growing directions, -1 where not defined. index: (P,), sign det(I - J), 0 where not defined.
+        jacobian: (P, n, n), of the map, or of the velocity for a flow. modes: :class:`dynlab.analysis.modes.Modes`.
+        verdict: what the completeness diagnostics say. n_expected: Chao's estimate of the number of points.
+    """
+
+    z: np.ndarray
+    speed: np.ndarray
+    relative_speed: np.ndarray
+    fixed: np.ndarray
+    hits: np.ndarray
+    kink: np.ndarray
+    n_unstable: np.ndarray
+    index: np.ndarray
+    jacobian: np.ndarray
+    modes: Modes
+    verdict: str
+    n_expected: float
+
+    @property
+    def kind(self) -> list[str]:
+        """"stable", "saddle", "unstable" (no decaying direction) or "undefined" (on a kink), for each point."""
+        n = self.z.shape[1]
+        names = {-1: "undefined", 0: "stable", n: "unstable"}
+        return [names.get(int(count), "saddle") for count in self.n_unstable]
+
+    def table(self) -> dict[str, Any]:
+        """Columns for ``pandas.DataFrame(points.table())``; the slowest mode stands for all."""
+        return {
+            "kind": self.kind, "fixed": self.fixed, "n_unstable": self.n_unstable, "index": self.index,
+            "hits": self.hits, "speed": self.speed, "relative_speed": self.relative_speed,
+            "decay_time": self.modes.decay_time[:, 0], "frequency": self.modes.frequency[:, 0],
+            "distance_from_origin": np.linalg.norm(self.z, axis=1),
+        }
+
+    def __str__(self) -> str:
+        counts = {k: int(np.sum(self.n_unstable[self.fixed] == k)) for k in np.unique(self.n_unstable[self.fixed])}
+        names = {-1: "on a kink", 0: "stable"}
+        named = ", ".join(f"{count} {names.get(k, f'with {k} unstable')}" for k, count in sorted(counts.items()))
+        slow = int(np.sum(~self.fixed))
+        return (f"{int(self.fixed.sum())} fixed points ({named or 'none'})" + (f", {slow} slow points" if slow else "")
+                + f"; about {self.n_expected:.0f} or more expected; {self.verdict}")
+
+
+def classify(f: Any, found: FixedPoints, *, dt: float | None = None, step_scale: Any = None) -> PointSet:
+    """The distinct points of a search with their Jacobians, modes and stability, as NumPy arrays on the host.
+
+    Args:
+        f: the function that was searched. found: what ``fixed_points(f, ...)`` returned (not inside a trace).
+        dt: time per step; default that of f's model, 1.0 for a plain function.
+        step_scale: the network's own speed, :func:`dynlab.analysis.fixed_points.rms_step` of its trajectories.
+
+    Returns:
+        :class:`PointSet`; prints as one line that says how many of each kind and how far to trust the list.
+    """
+    if check.is_traced(found):
+        raise TypeError("found must be concrete: classify runs on the host, outside jit and vmap")
+    if found.z.ndim != 2:
+        raise ValueError(f"found must be one search with z (n_starts, n), got {found.z.shape}: take one member of a "
+                         "batch with jax.tree.map(lambda leaf: leaf[i], found)")
+    if step_scale is not None:
+        check.scalar("step_scale", step_scale, 0.0, low_open=True)
+    flow = bool(getattr(f, "flow", False))
+    dt = getattr(f, "dt", 1.0) if dt is None else dt
+    rows = np.flatnonzero(np.asarray(found.keep))
+    z = np.asarray(found.z)[rows]
+    n = z.shape[1]
+    matrices = np.zeros((0, n, n)) if rows.size == 0 else np.asarray(jacobian(f, jnp.asarray(z)), np.float64)
+    if flow:
+        matrices = matrices - np.eye(n)
+    spectrum = _modes(matrices, dt, flow)
+    fixed, kink = np.asarray(found.status)[rows] == CONVERGED, np.asarray(found.kink)[rows]
+    n_unstable = np.where(kink, -1, np.sum(rates(spectrum.eigenvalues, dt, flow=flow)[0] > 0, axis=-1))
+    speed = np.asarray(found.speed, np.float64)[rows]
+    order = np.lexsort((speed, n_unstable, ~fixed))
+    relative = speed / float(step_scale) if step_scale is not None else np.full(speed.shape, np.nan)
+    take = lambda values: values[order]  # noqa: E731
+    return PointSet(
+        z=take(z), speed=take(speed), relative_speed=take(relative), fixed=take(fixed),
+        hits=take(np.asarray(found.hits)[rows]), kink=take(kink), n_unstable=take(n_unstable),
+        index=take(np.asarray(found.index)[rows]), jacobian=take(matrices),
+        modes=Modes(*(take(part) for part in spectrum)), verdict=_verdict(found, kink & fixed),
+        n_expected=float(found.completeness.n_expected),
+    )
+
+
+def _modes(matrices: np.ndarray, dt: float, flow: bool) -> Modes:
+    if matrices.size:
+        return modes(matrices, dt, flow=flow)
+    empty = modes(np.eye(matrices.shape[-1])[None], dt, flow=flow)
+    return Modes(*(part[:0] for part in empty))
+
+
+def _verdict(found: FixedPoints, kinked: np.ndarray) -> str:
+    """One clause from the completeness status; where it is undefined, why."""
+    status = int(found.completeness.status)
+    if status in VERDICTS:
+        return VERDICTS[status]
+    if int(found.completeness.n_found) == 0:
+        return "no fixed point found"
+    if kinked.any():
+        return "index sum not defined: a point lies on a kink"
+    if bool(np.any(np.asarray(found.index)[np.asarray(found.keep) & (np.asarray(found.status) == CONVERGED)] == 0)):
+        return ("index sum not defined: a point is not regular (on a line of fixed points, near a bifurcation, or held "
+                "by gates that are shut to rounding: repeat in float64)")
+    return "index sum not defined: the map is not known to be bounded (say bounded=True if it is)"
