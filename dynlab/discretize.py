@@ -37,6 +37,11 @@ class _OnFlow:
     def input_sizes(self) -> Any:
         return getattr(self.flow, "input_sizes", None)
 
+    @property
+    def time_constants(self) -> Any:
+        """The flow's own method (N,); a flow without one leaves the wrapper without one."""
+        return self.flow.time_constants
+
     def init_state(self, params: Any, key: Array | None = None) -> Any:
         return self.flow.init_state(params, key)
 

@@ -100,6 +100,9 @@ class RateFlow:
     def decay(self, params: Any, state: Array) -> Array:
         return jnp.ones_like(state) / params["tau"]
 
+    def time_constants(self, params: Any) -> Array:
+        return jnp.broadcast_to(params["tau"], (self.n_units,))
+
     def observe(self, params: Any, state: Array) -> Array:
         return jnp.tanh(state)
 
