@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.analysis.stimulus import noise_key, one_channel, uniform
 from dynlab.keys import named
 from dynlab.protocol import Map
 from dynlab.readout.ridge import ridge as fit_ridge
@@ -58,13 +59,9 @@ def _memory_capacity(
     max_delay: int, n_train: int, n_test: int, washout: int, adjust: bool,
 ) -> MemoryCapacity:
     start = max(washout, max_delay)
-    noiseless = getattr(model, "deterministic", False) or getattr(params, "noise", True) is None
-    noise_key = None if noiseless else named(key, "memory_capacity.noise")
-    total_steps = start + n_train + max_delay + n_test
-    u = amplitude * jax.random.uniform(
-        named(key, "memory_capacity.stream"), (total_steps,), check.default_float(), -1.0, 1.0
-    )
-    run = simulate(model, params, u[:, None], key=noise_key, washout=start)
+    u = amplitude * uniform(named(key, "memory_capacity.stream"), (start + n_train + max_delay + n_test,))
+    noise = noise_key(model, params, named(key, "memory_capacity.noise"))
+    run = simulate(model, params, u[:, None], key=noise, washout=start)
     targets = lagged(u[start - max_delay :], max_delay) / amplitude
     readout = fit_ridge(run.outputs[:n_train], targets[:n_train], ridge)
     test = slice(n_train + max_delay, None)  # a gap of max_delay: no test target was a training target
@@ -105,16 +102,8 @@ def memory_capacity(
     Raises:
         ValueError, TypeError: a size below 1, negative ridge, non-positive amplitude, more than one input channel.
     """
-    check.key("key", key)
     check.scalar("ridge", ridge, 0.0)
-    check.scalar("amplitude", amplitude, 0.0, low_open=True)
-    sizes = getattr(model, "input_sizes", 1)
-    if sizes != 1:
-        raise ValueError(f"model must have one input channel and no feedback, got input sizes {sizes}")
-    if params is None:
-        params = model.init(key)
-    state = jax.eval_shape(model.init_state, params)
-    n_features = jax.eval_shape(model.observe, params, state).shape[-1]
+    params, n_features = one_channel(model, key, params, amplitude)
     max_delay = check.integer("max_delay", 2 * n_features if max_delay is None else max_delay, 1)
     n_train = check.integer("n_train", max(2000, 10 * n_features) if n_train is None else n_train, 2)
     check.integer("n_test", n_test, 3)

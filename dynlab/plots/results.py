@@ -1,9 +1,4 @@
-"""Figures of the usual results (optional extra: ``pip install 'dynlab[plots]'``).
-
-Each function draws on the axes it is given, or makes a figure of its own, and returns the axes. matplotlib is
-imported inside the functions; no global setting of it is touched. Colours are those of Okabe and Ito (2008), which
-stay apart under the common colour deficiencies; series also differ in marker or line style.
-"""
+"""Figures of the usual results: memory, capacities, forecasts, sweeps, attractors."""
 
 from __future__ import annotations
 
@@ -12,29 +7,7 @@ from typing import Any
 
 import numpy as np
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LABEL_SIZE = 11
-
-
-def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.0)) -> Any:
-    """The axes to draw on: `ax`, or those of a new pyplot figure."""
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("dynlab.plots needs matplotlib: pip install 'dynlab[plots]'") from error
-    return plt.subplots(figsize=size, layout="constrained")[1]
-
-
-def _finish(ax: Any, xlabel: str, ylabel: str, title: str | None) -> Any:
-    ax.set_xlabel(xlabel, fontsize=LABEL_SIZE)
-    ax.set_ylabel(ylabel, fontsize=LABEL_SIZE)
-    if title:
-        ax.set_title(title, fontsize=LABEL_SIZE + 1)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS, _axes, _finish
 
 
 def memory_curve(curves: Mapping[str, Any], *, first_delay: int = 1, title: str | None = None, ax: Any = None) -> Any:

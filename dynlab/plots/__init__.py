@@ -1,0 +1,21 @@
+"""Figures of the usual results (optional extra: ``pip install 'dynlab[plots]'``).
+
+Each function draws on the axes it is given, or makes a figure of its own, and returns the axes. matplotlib is
+imported inside the functions; no global setting of it is touched. Colours are those of Okabe and Ito (2008), which
+stay apart under the common colour deficiencies; series also differ in marker or line style. All take plain arrays.
+"""
+
+from dynlab.plots.dynamics import (
+    autocorrelation_fit,
+    capacity_by_degree,
+    eigenvalue_plane,
+    fixed_point_map,
+    spectrum,
+)
+from dynlab.plots.results import attractor, capacity_lines, forecast, heat_map, memory_curve
+from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS
+
+__all__ = [
+    "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "capacity_by_degree", "capacity_lines",
+    "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "memory_curve", "spectrum",
+]

@@ -1,0 +1,115 @@
+"""Fixed points, Lyapunov exponents and timescales run unchanged on every smooth model, and map over parameters."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from zoo import ZOO
+
+from dynlab import (
+    ESN,
+    fixed_points,
+    lyapunov,
+    phase_map,
+    simulate,
+    timescales,
+    trajectory,
+    tree,
+    two_trajectory_exponent,
+)
+
+T = 60
+SMOOTH = [name for name, entry in ZOO.items() if entry.model.smooth]
+
+
+def analyse(system, xs, starts, key):
+    """The three analyses as one program, with the orbit and the Jacobians along it."""
+    x = jax.tree.map(lambda leaf: leaf[0], xs)
+    found = fixed_points(system.at(x), starts, steps=8)
+    exponents = lyapunov(system, xs, k=2, key=key)
+    orbit = trajectory(system, xs)
+    before = jnp.concatenate([system.z0[None], orbit[:-1]])
+    along = jax.lax.map(lambda zx: jax.jacfwd(system)(*zx), (before, xs))
+
+    def step(state, x):
+        new = system.model.step(system.params, state, x, None)
+        return new, (tree.phase(new)[0], system.model.observe(system.params, new))
+
+    states, features = jax.lax.scan(step, system.state, xs)[1]
+    return found, exponents, orbit, along, states, timescales(features, system.dt, lags=10)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_every_smooth_model(name, key):
+    entry = ZOO[name]
+    params = entry.model.init(key)
+    system = phase_map(entry.model, params)
+    xs = entry.inputs(key, T)
+    starts = system.z0 + 0.1 * jax.random.normal(key, (8, system.n))
+    found, exponents, orbit, along, states, scales = jax.jit(analyse)(system, xs, starts, key)
+    np.testing.assert_allclose(orbit, states, rtol=1e-4, atol=1e-5)
+    assert found.z.shape == starts.shape
+    assert set(np.asarray(found.status)) <= {0, 1}
+    assert np.all(np.isfinite(found.z))
+    leading, second = exponents.exponents
+    assert int(exponents.status) in (0, 2)
+    assert leading >= second - 0.5 or np.isneginf(second)
+    frame = np.linalg.qr(np.random.default_rng(0).normal(size=(system.n, 2)))[0]  # NumPy's road, another frame
+    logs = np.zeros(2)
+    for jacobian in np.asarray(along, np.float64)[:-1]:
+        frame, r = np.linalg.qr(jacobian @ frame)
+        logs += np.log(np.abs(np.diag(r)) + 1e-300)
+    if int(exponents.n_resolved) == 2:  # the frames differ by a transient of a few nats, and by one step
+        np.testing.assert_allclose(exponents.exponents, logs / (T - 1) / system.dt, atol=6.0 / T / system.dt)
+    assert scales.tau.shape == (scales.acf.shape[1],)
+    assert set(np.asarray(scales.status)) <= {0, 1, 2}
+    good = np.asarray(scales.status) == 0
+    assert np.all(np.asarray(scales.tau)[good] >= system.dt)
+
+
+def test_all_three_over_16_spectral_radii_in_one_compiled_call(key, count_compilations):
+    model = ESN(n_units=12, input_scaling=0.3, bias_scaling=0.1)
+    params = model.init(key)
+    radii = jnp.linspace(0.2, 1.7, 16)
+    xs = jax.random.uniform(key, (200, 1), minval=-1.0)
+    starts = jax.random.normal(key, (32, 12))
+
+    def one(radius, params, xs):
+        member = params.replace(spectral_radius=radius)
+        system = phase_map(model, member)
+        found = fixed_points(system.at(jnp.zeros(1)), starts)
+        exponents = lyapunov(system, xs, k=1, warmup=50, key=key)
+        scales = timescales(simulate(model, member, xs, washout=50).outputs, lags=20)
+        return found.completeness.n_found, exponents.exponents[0], exponents.status, scales.lag_one.tau
+
+    swept = jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+    with count_compilations() as count:
+        n_found, leading, status, tau = jax.block_until_ready(swept(radii, params, xs))
+    assert count.compilations == 1
+    assert leading.shape == (16,)
+    assert tau.shape == (16, 12)
+    assert np.all(status == 0)
+    assert np.all(np.diff(leading[:8]) > 0)  # below radius 1 a stronger network forgets more slowly
+    assert np.all(n_found[:8] == 1)  # below 1 the bias has one point; its negative exponent says so
+    alone = one(radii[3], params, xs)
+    assert int(alone[0]) == int(n_found[3])
+    np.testing.assert_allclose(alone[1], leading[3], atol=1e-5)
+    np.testing.assert_allclose(alone[3], tau[3], rtol=1e-3)
+    with count_compilations() as count:
+        jax.block_until_ready(swept(radii, params, xs))
+    assert count.compilations == 0
+
+
+def test_spiking_models_are_refused_with_the_alternative_named(key):
+    entry = ZOO["lif"]
+    params = entry.model.init(key)
+    with pytest.raises(TypeError, match="two_trajectory_exponent"):
+        phase_map(entry.model, params)
+    view = phase_map(entry.model, params, smooth=False)
+    with pytest.raises(TypeError, match="two_trajectory_exponent"):
+        lyapunov(view, entry.inputs(key, 50), key=key)
+    with pytest.raises(TypeError, match="smooth"):
+        fixed_points(view.at(jnp.zeros(3)), jnp.zeros((4, view.n)))
+    assert np.isfinite(two_trajectory_exponent(view, entry.inputs(key, 50), size=1e-3, key=key).exponent)
