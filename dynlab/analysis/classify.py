@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dynlab import check
 from dynlab.analysis.completeness import CONSISTENT, INCOMPLETE
-from dynlab.analysis.fixed_points import CONVERGED, FixedPoints
-from dynlab.analysis.linearize import jacobian
+from dynlab.analysis.fixed_points import CONVERGED, NOT_LOCATED, FixedPoints, displacement
+from dynlab.analysis.linearize import as_function, chunk_size
 from dynlab.analysis.modes import Modes, modes, rates
 
 VERDICTS = {
@@ -28,7 +29,9 @@ class PointSet:
         z: (P, n). speed: (P,). relative_speed: (P,), speed / step_scale (NaN without one).
         fixed: (P,) bool; False for a slow point. hits: (P,), starts that ended there.
         kink: (P,) bool; such a point has no Jacobian: its stability is not defined.
-        n_unstable: (P,), growing directions, -1 where not defined. index: (P,), sign det(I - J), 0 where not defined.
+        n_unstable: (P,), growing directions, -1 where not defined. n_neutral: (P,), directions that neither grow nor
+            shrink to half the digits (along a line of fixed points, at a bifurcation); counted in no other.
+        index: (P,), sign det(I - J), 0 where not defined.
         jacobian: (P, n, n), of the map, or of the velocity for a flow. modes: :class:`dynlab.analysis.modes.Modes`.
         verdict: what the completeness diagnostics say. n_expected: Chao's estimate of the number of points.
     """
@@ -40,6 +43,7 @@ class PointSet:
     hits: np.ndarray
     kink: np.ndarray
     n_unstable: np.ndarray
+    n_neutral: np.ndarray
     index: np.ndarray
     jacobian: np.ndarray
     modes: Modes
@@ -48,15 +52,21 @@ class PointSet:
 
     @property
     def kind(self) -> list[str]:
-        """"stable", "saddle", "unstable" (no decaying direction) or "undefined" (on a kink), for each point."""
+        """Of each point: "stable", "saddle", "unstable" (no decaying direction), "marginal" (neutral directions and none
+        that grows) or "undefined" (no Jacobian)."""
         n = self.z.shape[1]
-        names = {-1: "undefined", 0: "stable", n: "unstable"}
-        return [names.get(int(count), "saddle") for count in self.n_unstable]
+
+        def name(unstable: int, neutral: int) -> str:
+            names = {-1: "undefined", 0: "marginal" if neutral else "stable", n: "unstable"}
+            return names.get(unstable, "saddle")
+
+        return [name(int(k), int(m)) for k, m in zip(self.n_unstable, self.n_neutral, strict=True)]
 
     def table(self) -> dict[str, Any]:
         """Columns for ``pandas.DataFrame(points.table())``; the slowest mode stands for all."""
         return {
-            "kind": self.kind, "fixed": self.fixed, "n_unstable": self.n_unstable, "index": self.index,
+            "kind": self.kind, "fixed": self.fixed, "n_unstable": self.n_unstable, "n_neutral": self.n_neutral,
+            "index": self.index,
             "hits": self.hits, "speed": self.speed, "relative_speed": self.relative_speed,
             "decay_time": self.modes.decay_time[:, 0], "frequency": self.modes.frequency[:, 0],
             "distance_from_origin": np.linalg.norm(self.z, axis=1),
@@ -64,20 +74,26 @@ class PointSet:
 
     def __str__(self) -> str:
         counts = {k: int(np.sum(self.n_unstable[self.fixed] == k)) for k in np.unique(self.n_unstable[self.fixed])}
-        names = {-1: "on a kink", 0: "stable"}
+        names = {-1: "without Jacobian", 0: "stable"}
         named = ", ".join(f"{count} {names.get(k, f'with {k} unstable')}" for k, count in sorted(counts.items()))
+        marginal = int(np.sum(self.fixed & (self.n_neutral > 0)))
+        named += f", {marginal} of them with neutral directions" if marginal else ""
         slow = int(np.sum(~self.fixed))
         return (f"{int(self.fixed.sum())} fixed points ({named or 'none'})" + (f", {slow} slow points" if slow else "")
                 + f"; about {self.n_expected:.0f} or more expected; {self.verdict}")
 
 
-def classify(f: Any, found: FixedPoints, *, dt: float | None = None, step_scale: Any = None) -> PointSet:
+def classify(
+    f: Any, found: FixedPoints, *, dt: float | None = None, step_scale: Any = None, flow: bool | None = None
+) -> PointSet:
     """The distinct points of a search with their Jacobians, modes and stability, as NumPy arrays on the host.
 
     Args:
         f: the function that was searched. found: what ``fixed_points(f, ...)`` returned (not inside a trace).
-        dt: time per step; default that of f's model, 1.0 for a plain function.
-        step_scale: the network's own speed, :func:`dynlab.analysis.fixed_points.rms_step` of its trajectories.
+        dt: time per step; default that of f's model, 1.0 for a plain function. A flow has none.
+        step_scale: the network's own speed, :func:`dynlab.rms_step` of its trajectories.
+        flow: True where a plain function f(z) is z plus a velocity, so that stability is the sign of real parts; None
+            asks f (``phase_map(flow, params).at(x)`` knows).
 
     Returns:
         :class:`PointSet`; prints as one line that says how many of each kind and how far to trust the list.
@@ -89,17 +105,25 @@ def classify(f: Any, found: FixedPoints, *, dt: float | None = None, step_scale:
                          "batch with jax.tree.map(lambda leaf: leaf[i], found)")
     if step_scale is not None:
         check.scalar("step_scale", step_scale, 0.0, low_open=True)
-    flow = bool(getattr(f, "flow", False))
+    check.choice("flow", flow, (None, True, False))
+    flow = bool(getattr(f, "flow", False)) if flow is None else flow
+    if flow and dt is not None:
+        raise ValueError(f"dt must be None for a flow, whose rates are per unit of its own time, got {dt}")
     dt = getattr(f, "dt", 1.0) if dt is None else dt
     rows = np.flatnonzero(np.asarray(found.keep))
     z = np.asarray(found.z)[rows]
-    n = z.shape[1]
-    matrices = np.zeros((0, n, n)) if rows.size == 0 else np.asarray(jacobian(f, jnp.asarray(z)), np.float64)
-    if flow:
-        matrices = matrices - np.eye(n)
+    matrices = _slopes(f, z)
+    if not flow:
+        matrices = matrices + np.eye(z.shape[1])
     spectrum = _modes(matrices, dt, flow)
     fixed, kink = np.asarray(found.status)[rows] == CONVERGED, np.asarray(found.kink)[rows]
-    n_unstable = np.where(kink, -1, np.sum(rates(spectrum.eigenvalues, dt, flow=flow)[0] > 0, axis=-1))
+    half = np.sqrt(np.finfo(z.dtype).eps)
+    growth = rates(spectrum.eigenvalues, dt, flow=flow)[0]
+    scale = np.abs(spectrum.eigenvalues).max(axis=-1, keepdims=True, initial=0.0) if flow else 1.0 / dt
+    neutral = np.abs(growth) <= half * scale
+    defined = ~kink & np.isfinite(matrices).all(axis=(1, 2))
+    n_unstable = np.where(defined, np.sum((growth > 0) & ~neutral, axis=-1), -1)
+    n_neutral = np.where(defined, np.sum(neutral, axis=-1), 0)
     speed = np.asarray(found.speed, np.float64)[rows]
     order = np.lexsort((speed, n_unstable, ~fixed))
     relative = speed / float(step_scale) if step_scale is not None else np.full(speed.shape, np.nan)
@@ -107,17 +131,38 @@ def classify(f: Any, found: FixedPoints, *, dt: float | None = None, step_scale:
     return PointSet(
         z=take(z), speed=take(speed), relative_speed=take(relative), fixed=take(fixed),
         hits=take(np.asarray(found.hits)[rows]), kink=take(kink), n_unstable=take(n_unstable),
+        n_neutral=take(n_neutral),
         index=take(np.asarray(found.index)[rows]), jacobian=take(matrices),
         modes=Modes(*(take(part) for part in spectrum)), verdict=_verdict(found, kink & fixed),
         n_expected=float(found.completeness.n_expected),
     )
 
 
+def _slopes(f: Any, z: np.ndarray) -> np.ndarray:
+    """Jacobians (P, n, n) of f(z) - z, in float64.
+
+    The number of points is padded to a power of two, so that other numbers of points seldom compile again.
+    """
+    count, n = z.shape
+    padded = np.zeros((max(8, 1 << max(count - 1, 0).bit_length()), n), z.dtype)
+    padded[:count] = z
+    return np.asarray(_slope(as_function(f), jnp.asarray(padded)), np.float64)[:count]
+
+
+@jax.jit
+def _slope(f: Any, z: Any) -> Any:
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.map(jax.jacfwd(displacement(f)), z, batch_size=chunk_size(None, z))
+
+
 def _modes(matrices: np.ndarray, dt: float, flow: bool) -> Modes:
-    if matrices.size:
-        return modes(matrices, dt, flow=flow)
-    empty = modes(np.eye(matrices.shape[-1])[None], dt, flow=flow)
-    return Modes(*(part[:0] for part in empty))
+    """Modes of (P, n, n); NaN for a matrix that is not finite, which harms no other. P may be 0."""
+    bad = ~np.isfinite(matrices).all(axis=(1, 2))
+    safe = np.concatenate([np.where(bad[:, None, None], 0.0, matrices), np.eye(matrices.shape[-1])[None]])
+    found = Modes(*(part[:-1] for part in modes(safe, dt, flow=flow)))
+    for part in found[:-1]:
+        part[bad] = np.nan
+    return found._replace(stable=found.stable & ~bad)
 
 
 def _verdict(found: FixedPoints, kinked: np.ndarray) -> str:
@@ -125,8 +170,10 @@ def _verdict(found: FixedPoints, kinked: np.ndarray) -> str:
     status = int(found.completeness.status)
     if status in VERDICTS:
         return VERDICTS[status]
+    loose = int(np.sum(np.asarray(found.status) == NOT_LOCATED))
     if int(found.completeness.n_found) == 0:
-        return "no fixed point found"
+        where = f"; {loose} starts ended where f is too slow for this precision: repeat in float64" if loose else ""
+        return "no fixed point found" + where
     if kinked.any():
         return "index sum not defined: a point lies on a kink"
     if bool(np.any(np.asarray(found.index)[np.asarray(found.keep) & (np.asarray(found.status) == CONVERGED)] == 0)):

@@ -26,7 +26,8 @@ from dynlab import tree
 Array = jax.Array
 CONSISTENT, INCOMPLETE, UNDEFINED = 0, 1, 2
 KINK_PROBES = 4  # directions in which a point is probed for a kink
-KINK_CHANGE = 20.0  # change of the slope over a probe of length h, in units of h, that counts as a kink
+KINK_FLOOR = 100.0  # change of the slope, in units of its rounding, below which nothing is said
+CHUNK = 64  # kept points at a time
 
 
 @tree.dataclass
@@ -47,53 +48,66 @@ class Completeness:
 
 
 def assess(
-    f: Any, z: Array, keep: Array, fixed: Array, hits: Array, size: Array, *, bounded: bool, chunk: int
+    displacement: Any, z: Array, keep: Array, fixed: Array, hits: Array, size: Array, *, bounded: bool
 ) -> tuple[Array, Array, Completeness]:
     """Index and kink of every kept point, and the completeness of the fixed ones.
 
     Args:
-        f: (n,) -> (n,). z: (K, n). keep, fixed: (K,) bool, points to look at, and those of them that are fixed.
-        hits: (K,). size: RMS of a coordinate. bounded, chunk: static.
+        displacement: z -> f(z) - z, (n,) -> (n,). z: (K, n). keep, fixed: (K,) bool, points to look at, and those of
+            them that are fixed. hits: (K,). size: RMS of a coordinate. bounded: static.
 
     Returns:
         ``(index (K,) int, kink (K,) bool, Completeness)``.
     """
+    count = z.shape[0]
     probes = jnp.asarray(np.random.default_rng(0).normal(size=(KINK_PROBES, z.shape[1])), z.dtype)
     probes = probes / jnp.linalg.norm(probes, axis=1, keepdims=True)
-    length = jnp.sqrt(jnp.finfo(z.dtype).eps) * jnp.where(size > 0, size, 1.0)
+    length = jnp.sqrt(jnp.finfo(z.dtype).eps * z.shape[1]) * size
+    chunk = min(CHUNK, count)
+    order = jnp.argsort(~keep, stable=True)  # kept points first: only they are looked at
 
     def one(point: Array) -> tuple[Array, Array]:
-        return index_of(jax.jacfwd(f)(point)), on_kink(f, point, probes, length)
+        slope = jax.jacfwd(displacement)(point)
+        return index_of(-slope), on_kink(displacement, point, probes, length, jnp.linalg.norm(slope))
 
-    index, kink = jax.lax.map(one, jnp.where(keep[:, None], z, 0.0), batch_size=chunk)
+    def some(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        index, kink = carry
+        rows = order[(i * chunk + jnp.arange(chunk)) % count]
+        new_index, new_kink = jax.vmap(one)(z[rows])
+        return index.at[rows].set(new_index), kink.at[rows].set(new_kink)
+
+    start = (jnp.zeros(count, jnp.int32), jnp.zeros(count, bool))
+    index, kink = jax.lax.fori_loop(0, (jnp.sum(keep) + chunk - 1) // chunk, some, start)
     kink = kink & keep
     index = jnp.where(fixed & ~kink, index, 0)
     return index, kink, completeness(index, fixed, hits, bounded=bounded)
 
 
-def index_of(jacobian: Array) -> Array:
-    """sign det(I - J) of one (n, n) Jacobian; 0 where I - J is singular to half the digits (not a regular point)."""
-    n = jacobian.shape[0]
-    lu, pivots = jax.scipy.linalg.lu_factor(jnp.eye(n, dtype=jacobian.dtype) - jacobian)
+def index_of(matrix: Array) -> Array:
+    """Sign of the determinant of I - J (n, n); 0 where it is singular to half the digits (not a regular point)."""
+    n = matrix.shape[0]
+    lu, pivots = jax.scipy.linalg.lu_factor(matrix)
     diagonal = jnp.diagonal(lu)
     swaps = jnp.sum(pivots != jnp.arange(n)) + jnp.sum(diagonal < 0)
     size = jnp.abs(diagonal)
-    regular = jnp.min(size) > jnp.sqrt(jnp.finfo(jacobian.dtype).eps) * jnp.max(size)
+    regular = jnp.min(size) > jnp.sqrt(jnp.finfo(matrix.dtype).eps) * jnp.max(size)
     return jnp.where(regular, 1 - 2 * (swaps % 2), 0).astype(jnp.int32)
 
 
-def on_kink(f: Any, point: Array, probes: Array, length: Array) -> Array:
-    """Whether the slope of f jumps at a point: compared on both sides, along a few directions.
+def on_kink(displacement: Any, point: Array, probes: Array, length: Array, size: Array) -> Array:
+    """Whether the slope jumps at a point, which has no Jacobian then.
 
-    Over a distance h the slope of a smooth map changes by about h; at a kink by an amount that h does not shrink.
+    The slopes on both sides of the point, at distance h and h/4 along a few directions, are compared: the difference
+    shrinks with the distance for a smooth map and stays for a kink. `size` is that of the Jacobian, for the rounding.
     """
 
-    def jump(direction: Array) -> Array:
-        slope = lambda side: jax.jvp(f, (point + side * length * direction,), (direction,))[1]  # noqa: E731
+    def jump(direction: Array, distance: Array) -> Array:
+        slope = lambda side: jax.jvp(displacement, (point + side * distance * direction,), (direction,))[1]  # noqa: E731
         return jnp.linalg.norm(slope(1.0) - slope(-1.0))
 
-    scale = jnp.where(length > 0, length, 1.0)
-    return jnp.max(jax.vmap(jump)(probes)) > KINK_CHANGE * scale * jnp.sqrt(1.0 * point.shape[0])
+    far, near = (jax.vmap(lambda d, h=h: jump(d, h))(probes) for h in (length, length / 4))
+    floor = KINK_FLOOR * jnp.finfo(point.dtype).eps * jnp.maximum(size, 1.0)
+    return jnp.any((near > 0.5 * far) & (near > floor))
 
 
 def completeness(index: Array, fixed: Array, hits: Array, *, bounded: bool) -> Completeness:

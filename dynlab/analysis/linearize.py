@@ -46,6 +46,12 @@ class PhaseMap:
         """z (n,), the input of one step (features,) -> (n,)."""
         return tree.phase(self.step(self.restore(z), x))[0]
 
+    def displacement(self, z: Array, x: Any = None) -> Array:
+        """g(z, x) - z, (n,); of a flow the velocity itself, which loses no digits where it is small."""
+        if self.flow:
+            return tree.phase(self.model.vector_field(self.params, self.restore(z), x))[0]
+        return self(z, x) - z
+
     def step(self, state: Any, x: Any = None, key: Array | None = None) -> Any:
         """The whole state after one step (for a flow: state + velocity)."""
         if self.flow:
@@ -79,16 +85,7 @@ class PhaseMap:
 
     def at(self, x: Any = None) -> FixedInput:
         """The map at constant input x: a callable f(z), what :func:`dynlab.fixed_points` takes."""
-        sizes = getattr(self.model, "input_sizes", None)
-        if x is not None:
-            x = jax.tree.map(lambda leaf: check.array("x", leaf), x)
-            if isinstance(sizes, int) and jnp.shape(x) != (sizes,):
-                raise ValueError(f"x must be one input of shape ({sizes},), got shape {jnp.shape(x)}; "
-                                 "for several use jax.vmap")
-        elif sizes is not None:
-            raise ValueError(f"x must be given for a model with input (features {sizes}), got None: "
-                             "zeros for a model at rest")
-        return FixedInput(self, x)
+        return FixedInput(self, check_input(self, x))
 
 
 @tree.dataclass
@@ -101,6 +98,10 @@ class FixedInput:
     def __call__(self, z: Array) -> Array:
         """(n,) -> (n,)."""
         return self.system(z, self.x)
+
+    def displacement(self, z: Array) -> Array:
+        """f(z) - z, (n,)."""
+        return self.system.displacement(z, self.x)
 
     @property
     def dt(self) -> float:
@@ -146,6 +147,27 @@ def phase_map(model: Any, params: Any, state: Any = None, *, smooth: bool = True
     return PhaseMap(model, params, state, flow)
 
 
+def check_input(system: PhaseMap, x: Any) -> Any:
+    """One input of the model, as arrays; its shape is compared with ``input_sizes`` and tried on one step."""
+    model = system.model
+    sizes = getattr(model, "input_sizes", None)
+    if x is None and sizes is not None:
+        raise ValueError(f"x must be given for a model with input (features {sizes}), got None: "
+                         "zeros for a model at rest")
+    if isinstance(x, list):  # numbers; a pair of inputs is a tuple
+        x = check.array("x", x)
+    x = jax.tree.map(lambda leaf: check.array("x", leaf), x)
+    got = jax.tree.map(jnp.shape, x)
+    if sizes is not None and got != jax.tree.map(lambda size: (size,), sizes):
+        want = jax.tree.map(lambda size: (size,), sizes)
+        raise ValueError(f"x must be one input of shape {want}, got shape {got}; for several use jax.vmap")
+    try:
+        jax.eval_shape(system, system.z0, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"x must be an input that {type(model).__name__} takes, got shape {got}: {error}") from error
+    return x
+
+
 def check_finite(name: str, values: Any) -> None:
     """Require every concrete floating leaf of a pytree to be finite; name the leaf that is not."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(values)[0]:
@@ -171,11 +193,19 @@ def as_function(g: Any) -> Any:
     if not callable(g):
         raise TypeError(f"a map must be a function of z or what phase_map returns, got {type(g).__name__}")
     leaves = jax.tree.leaves(g)
-    return jax.tree_util.Partial(g) if any(leaf is g for leaf in leaves) else g
+    if any(leaf is g for leaf in leaves):
+        return jax.tree_util.Partial(g)
+    for leaf in leaves:
+        if callable(leaf) and not hasattr(leaf, "dtype"):
+            raise TypeError(f"a map that is a pytree must hold arrays, got the function {leaf!r} as a leaf: mark it as "
+                            "static, or wrap the map in a plain function")
+    return g
 
 
 def advance(g: Any, state: Any, x: Any, key: Array | None = None) -> Any:
     """One step of the whole state: ``g.step`` of a phase map, else g itself (whose state is z)."""
+    if isinstance(g, FixedInput):
+        return g.system.step(state, g.x, key)
     if isinstance(g, PhaseMap):
         return g.step(state, x, key)
     return g(state) if x is None else g(state, x)
@@ -183,6 +213,8 @@ def advance(g: Any, state: Any, x: Any, key: Array | None = None) -> Any:
 
 def start_state(g: Any, z0: Any, name: str = "z0") -> Any:
     """The state an orbit starts from: `z0` (n,) checked, or the template of a phase map."""
+    if isinstance(g, FixedInput):
+        g = g.system
     if z0 is None:
         if not isinstance(g, PhaseMap):
             raise ValueError(f"{name} must be given for a plain function, got None")
@@ -199,7 +231,11 @@ def start_state(g: Any, z0: Any, name: str = "z0") -> Any:
 
 def check_drive(g: Any, inputs: Any) -> tuple[Any, int]:
     """The inputs of an orbit as ``(xs, n_steps)``: a series of what one step takes, or a number of steps without."""
+    sizes = getattr(g.model, "input_sizes", None) if isinstance(g, PhaseMap) else None
     if isinstance(inputs, (int, np.integer)):
+        if sizes is not None:
+            raise ValueError(f"inputs must be a series (time, features) for a model with input (features {sizes}), got "
+                             f"{inputs!r}: zeros for a model at rest")
         return None, check.integer("inputs", inputs, 1)
     if inputs is None:
         raise ValueError("inputs must be a series (time, features), or the number of steps of a system without input, "
@@ -239,7 +275,8 @@ def _trajectory(g: Any, state: Any, xs: Any, key: Array | None, *, n_steps: int)
         new = advance(g, state, x, None if key is None else jax.random.fold_in(key, t))
         return new, tree.phase(new)[0]
 
-    return jax.lax.scan(body, state, (jnp.arange(n_steps, dtype=jnp.int32), xs), length=n_steps)[1]
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.scan(body, state, (jnp.arange(n_steps, dtype=jnp.int32), xs), length=n_steps)[1]
 
 
 def jacobian(f: Any, z: Any, *, chunk: int | None = None) -> Array:
@@ -256,9 +293,16 @@ def jacobian(f: Any, z: Any, *, chunk: int | None = None) -> Array:
     z = check.array("z", z, finite=False)
     if z.ndim == 0 or z.size == 0:
         raise ValueError(f"z must have shape (..., n), got {z.shape}")
+    check_of_state("f", f)
     flat = z.reshape(-1, z.shape[-1])
     out = _jacobians(as_function(f), flat, chunk=chunk_size(chunk, flat))
     return out.reshape(*z.shape[:-1], *out.shape[1:])
+
+
+def check_of_state(name: str, f: Any) -> None:
+    """Refuse a phase map where a function of z alone is meant."""
+    if isinstance(f, PhaseMap):
+        raise TypeError(f"{name} must be a function of z alone, got a PhaseMap: fix its input with .at(x)")
 
 
 def chunk_size(chunk: int | None, points: Array) -> int:
@@ -275,17 +319,23 @@ def _jacobians(f: Any, z: Array, *, chunk: int) -> Array:
         return jax.lax.map(jax.jacfwd(f), z, batch_size=chunk)
 
 
-def input_jacobian(g: Callable[[Array, Any], Array], z: Any, x: Any) -> Array:
-    """The derivative of one step with respect to its input at points z (..., n): (..., n, m) for x (m,)."""
+def input_jacobian(g: Callable[[Array, Any], Array], z: Any, x: Any) -> Any:
+    """The derivative of one step with respect to its input at points z (..., n): (..., n, m) for x (m,).
+
+    For an input that is a pytree of vectors the result is such a pytree.
+    """
     if len(inspect.signature(g).parameters) < 2:
         raise ValueError("g must be a function g(z, x) of state and input, got a function of one argument")
-    x = check.array("x", x)
-    return jacobian_in_input(as_function(g), check.array("z", z), x)
+    z = check.array("z", z)
+    if z.ndim == 0 or z.size == 0:
+        raise ValueError(f"z must have shape (..., n), got {z.shape}")
+    x = check_input(g, x) if isinstance(g, PhaseMap) else jax.tree.map(lambda leaf: check.array("x", leaf), x)
+    return jacobian_in_input(as_function(g), z, x)
 
 
 @jax.jit
-def jacobian_in_input(g: Any, z: Array, x: Array) -> Array:
+def jacobian_in_input(g: Any, z: Array, x: Any) -> Any:
     """The compiled part of :func:`input_jacobian`."""
     with jax.default_matmul_precision("highest"):
         each = jax.vmap(lambda point: jax.jacfwd(lambda u: g(point, u))(x))(z.reshape(-1, z.shape[-1]))
-    return each.reshape(*z.shape[:-1], *each.shape[1:])
+    return jax.tree.map(lambda leaf: leaf.reshape(*z.shape[:-1], *leaf.shape[1:]), each)

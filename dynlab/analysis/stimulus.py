@@ -1,4 +1,4 @@
-"""What every capacity and rank starts with: a model of one input channel, random input, and noise where there is any."""
+"""What capacities and ranks start with: a model of one input channel, random input, and noise where there is any."""
 
 from __future__ import annotations
 
