@@ -43,6 +43,8 @@ class Config:
     """"gru" or "rnn" (the shipped ones), or the path of a state_dict saved by torch.save."""
     prefix: str = ""
     """Which recurrent part of a larger module, such as "encoder.rnn."; may be empty when there is one."""
+    nonlinearity: str = "tanh"
+    """Of an nn.RNN, "tanh" or "relu": a state_dict does not tell."""
     n_starts: int = 1024
     """Starts of the search at each input."""
     noise: float = 0.3
@@ -66,23 +68,29 @@ class Config:
 
 def validate(config: Config) -> None:
     """Refuse values that no run could mean, an unreadable file included."""
-    for name in ("n_starts", "n_trials", "steps", "length"):
+    for name in ("n_starts", "n_trials", "steps"):
         check.integer(name, getattr(config, name), 1)
+    check.integer("length", config.length, 2)
     check.number("noise", config.noise, 0.0)
     check.number("mixed", config.mixed, 0.0, 1.0)
     check.number("pulse_probability", config.pulse_probability, 0.0, 1.0)
     load(config)
 
 
+def weights_of(config: Config) -> Path:
+    """The file of a config's network."""
+    if config.network in SHIPPED:
+        return Path(__file__).parent / "networks" / f"flipflop_{config.network}.pt"
+    path = Path(config.network)
+    if not path.is_file():
+        raise ValueError(f"network must be one of {', '.join(map(repr, SHIPPED))} or the path of a file, got "
+                         f"{config.network!r}")
+    return path
+
+
 def load(config: Config) -> tuple[Any, Any]:
     """The network of a config: ``(model, params)``."""
-    path = Path(__file__).parent / "networks" / f"flipflop_{config.network}.pt"
-    if config.network not in SHIPPED:
-        path = Path(config.network)
-        if not path.is_file():
-            raise ValueError(f"network must be one of {', '.join(map(repr, SHIPPED))} or the path of a file, got "
-                             f"{config.network!r}")
-    return interop.from_torch(path, prefix=config.prefix)
+    return interop.from_torch(weights_of(config), prefix=config.prefix, nonlinearity=config.nonlinearity)
 
 
 @partial(jax.jit, static_argnames="config")
@@ -121,8 +129,7 @@ def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
     ]
     wrong = None
     if config.network in SHIPPED:
-        path = Path(__file__).parent / "networks" / f"flipflop_{config.network}.pt"
-        outputs = interop.linear_from_torch(path)(features)
+        outputs = interop.linear_from_torch(weights_of(config))(features)
         wrong = float(jnp.mean(jnp.sign(outputs) != trials.targets))
     return summarise(config, sets, pulses, np.asarray(states), wrong)
 
@@ -130,14 +137,14 @@ def run(config: Config, key: Array, progress: Progress = quiet) -> Result:
 def claims_of(config: Config, points: PointSet, wrong: float) -> list[Claim]:
     """What is known of the shipped networks."""
     counts = [int(np.sum(points.n_unstable[points.fixed] == k)) for k in range(4)]
-    n, size = points.z.shape[1], float(np.sqrt(np.mean(points.z**2)))
+    n, size = points.z.shape[1], float(np.sqrt(np.mean(points.z**2))) if points.z.size else 0.0
     floor = n * (np.finfo(check.default_float()).eps * max(size, 1.0)) ** 2
     out = [near("points at zero input", f"{SUSSILLO}; 3^3", 27, counts_total(points), 0)]
     for unstable, want in enumerate(PATTERN):
         name = "stable points" if unstable == 0 else f"points with {unstable} unstable"
         out.append(near(name, "faces of a cube", want, counts[unstable], 0))
     out.append(near("sum of the indices", "Brouwer degree", 1, float(np.sum(points.index)), 0))
-    largest = float(np.max(points.speed**2 / 2, initial=0.0))
+    largest = float(np.max(points.speed**2 / 2)) if points.speed.size else math.nan
     out.append(within("largest q of a point at the rounding of its dtype", "n (eps rms)^2", -math.inf, floor, largest))
     out.append(within("wrong signs of the readout", "training target", -math.inf, 0.01, wrong))
     return out
@@ -156,7 +163,7 @@ def summarise(
     top = rest.z.shape[1]
     rows = []
     for x, points in zip(pulses, sets, strict=True):
-        counts = np.bincount(points.n_unstable[points.fixed & ~points.kink], minlength=4)
+        counts = np.bincount(points.n_unstable[defined(points)], minlength=4)
         label = "none" if not np.any(x) else f"{x.sum():+.0f} on channel {int(np.flatnonzero(x)[0]) + 1}"
         text = ", ".join(str(int(c)) for c in counts[: max(4, np.flatnonzero(counts).max(initial=0) + 1)])
         index = float(np.sum(points.index)) if points.verdict.startswith(("index sum +1", "INCOMPLETE")) else math.nan
@@ -188,6 +195,11 @@ def summarise(
     )
 
 
+def defined(points: PointSet) -> np.ndarray:
+    """Which are fixed points whose stability is defined, (P,) bool."""
+    return points.fixed & (points.n_unstable >= 0)
+
+
 def _slowest(points: PointSet, unstable: int) -> tuple[float, float]:
     """Slowest decay and fastest growth over the points with so many unstable directions, in steps."""
     times = points.modes.decay_time[points.fixed & (points.n_unstable == unstable)]
@@ -213,18 +225,32 @@ def variables(points: PointSet, totals: list[int]) -> dict[str, Variable]:
 def draw(points: PointSet, states: np.ndarray, figure: Any) -> None:
     """(a) the points over trajectories in principal components, (b) their eigenvalues."""
     figure.set_size_inches(11.0, 5.0)
-    left = figure.add_subplot(1, 2, 1, projection="3d")
+    shown = defined(points)
+    n = points.z.shape[1]
+    left = figure.add_subplot(1, 2, 1, projection="3d" if n > 2 and np.any(shown) else None)
     right = figure.add_subplot(1, 2, 2)
-    fixed = points.fixed & ~points.kink
-    plots.fixed_point_map(
-        points.z[fixed], states[:4, 1:], points.n_unstable[fixed], directions=points.modes.right[fixed][:, :, 0],
-        dims=3, title="(a) fixed points at zero input, states of runs", ax=left,
-    )
+    runs = states[:4, 1:]
+    title = "(a) fixed points at zero input, states of runs"
+    if n > 1 and np.any(shown):
+        plots.fixed_point_map(
+            points.z[shown], runs, points.n_unstable[shown], directions=points.modes.right[shown][:, :, 0],
+            dims=min(3, n), title=title, ax=left,
+        )
+    else:  # no point, or one coordinate: over time
+        left.plot(runs[:, :, :3].swapaxes(0, 1).reshape(runs.shape[1], -1), color="0.55", lw=0.6)
+        for z in points.z[shown]:
+            left.axhline(z[0], color="black", lw=1.2)
+        left.set(xlabel="step", ylabel="coordinates 1 to 3" if n > 2 else "coordinates",
+                 title=title if np.any(shown) else "(a) no fixed point at zero input; states of runs")
     groups = {
-        "stable" if k == 0 else f"{k} unstable": points.modes.eigenvalues[fixed & (points.n_unstable == k)].ravel()
-        for k in np.unique(points.n_unstable[fixed])
+        "stable" if k == 0 else f"{k} unstable": points.modes.eigenvalues[shown & (points.n_unstable == k)].ravel()
+        for k in np.unique(points.n_unstable[shown])
     }
-    plots.eigenvalue_plane(groups, title="(b) eigenvalues at the points", ax=right)
+    if groups:
+        plots.eigenvalue_plane(groups, title="(b) eigenvalues at the points", ax=right)
+    else:
+        right.set_axis_off()
+        right.text(0.5, 0.5, "no fixed point,\nno eigenvalues", ha="center", va="center", transform=right.transAxes)
 
 
 def main() -> int:

@@ -9,45 +9,58 @@ import pytest
 
 from dynlab.tasks import FlipFlop
 
+LENGTH, BITS = 300, 4  # of every trial here: two programs, one trial and many, serve all tests
+
+
+def sample(probability, key):
+    return FlipFlop(length=LENGTH, n_bits=BITS, pulse_probability=probability).sample(key)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """60 trials: the probability is 0, 1 or, in all others, 0.2."""
+    keys, knobs = jax.random.split(jax.random.key(0), 60), np.r_[0.0, 1.0, np.full(58, 0.2)]
+    return keys, knobs, jax.tree.map(np.asarray, jax.jit(jax.vmap(sample))(jnp.asarray(knobs), keys))
+
 
 @pytest.mark.conformance
 def test_targets_hold_the_last_pulse(key):
-    trial = FlipFlop(length=300, n_bits=4, pulse_probability=0.1).sample(key)
+    trial = sample(0.1, key)
     inputs = np.asarray(trial.inputs)
     assert trial.inputs.dtype == trial.targets.dtype == trial.mask.dtype == jnp.result_type(float)
     assert set(np.unique(inputs)) == {-1.0, 0.0, 1.0}
-    held, expected = np.zeros(4), []
+    held, expected = np.zeros(BITS), []
     for now in inputs:
-        for i in range(4):
+        for i in range(BITS):
             if now[i] != 0:
                 held[i] = now[i]
         expected.append(held.copy())
     np.testing.assert_array_equal(trial.targets, expected)
     assert np.all(inputs[0] != 0)
-    assert np.all(trial.mask == 1)
+    assert np.all(np.asarray(trial.mask) == 1)
 
 
-def test_pulses_come_as_often_as_asked_with_both_signs(key):
-    inputs = np.asarray(FlipFlop(length=20_000, pulse_probability=0.2).sample(key).inputs[1:])
-    assert np.mean(inputs != 0) == pytest.approx(0.2, abs=0.01)  # 60,000 draws: standard error 0.0016
+def test_pulses_come_as_often_as_asked_with_both_signs(many):
+    inputs = many[2].inputs[2:, 1:].reshape(-1, BITS)
+    assert np.mean(inputs != 0) == pytest.approx(0.2, abs=0.01)  # 69,368 draws: standard error 0.0015
     assert np.mean(inputs[inputs != 0] > 0) == pytest.approx(0.5, abs=0.02)
-    assert np.max(np.abs(np.corrcoef(inputs.T) - np.eye(3))) < 0.03
+    assert np.max(np.abs(np.corrcoef(inputs.T) - np.eye(BITS))) < 0.03
 
 
-@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (1.0, 1.0)])
-def test_never_and_always(probability, share, key):
-    trial = FlipFlop(length=50, pulse_probability=probability).sample(key)
-    assert np.mean(np.asarray(trial.inputs[1:]) != 0) == share
-    np.testing.assert_array_equal(trial.targets, trial.inputs if share else np.tile(trial.inputs[0], (50, 1)))
+def test_never_and_always(many):
+    inputs, targets = many[2].inputs, many[2].targets
+    assert not np.any(inputs[0, 1:])
+    np.testing.assert_array_equal(targets[0], np.tile(inputs[0, 0], (LENGTH, 1)))
+    assert np.all(inputs[1] != 0)
+    np.testing.assert_array_equal(targets[1], inputs[1])
 
 
-def test_runs_under_vmap_over_keys_and_knob(key):
-    keys = jax.random.split(key, 3)
-    many = jax.vmap(lambda k, p: FlipFlop(pulse_probability=p, length=20).sample(k))(keys, jnp.array([0.1, 0.5, 0.9]))
-    for i, p in enumerate((0.1, 0.5, 0.9)):
-        one = FlipFlop(pulse_probability=p, length=20).sample(keys[i])
-        np.testing.assert_array_equal(many.inputs[i], one.inputs)
-        np.testing.assert_array_equal(many.targets[i], one.targets)
+def test_runs_under_vmap_over_keys_and_knob(many):
+    keys, knobs, trials = many
+    for i in range(3):
+        one = sample(float(knobs[i]), keys[i])
+        np.testing.assert_array_equal(trials.inputs[i], one.inputs)
+        np.testing.assert_array_equal(trials.targets[i], one.targets)
 
 
 KEY = jax.random.key(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,22 +60,30 @@ def loop_lstm(params: GateParams) -> tuple[np.ndarray, np.ndarray]:
     return np.array(out), cell
 
 
-def run(model, key):
-    """Three times PyTorch's weights: the gates leave the middle of their range."""
-    params = model.replace(init_scale=3.0).init(key)
+def weights(gates: int, scale: float) -> GateParams:
+    """As PyTorch draws them, times `scale`: 3 takes the gates out of the middle of their range."""
+    rng, bound = np.random.default_rng(2), scale / np.sqrt(N)
+    shapes = ((gates * N, D), (gates * N, N), (gates * N,), (gates * N,))
+    return GateParams(*(jnp.asarray(rng.uniform(-bound, bound, shape)) for shape in shapes))
+
+
+@functools.cache
+def run(model, gates, scale=3.0):
+    """Weights and the run; each model is compiled once."""
+    params = weights(gates, scale)
     return params, simulate(model, params, U)
 
 
 @pytest.mark.conformance
 @pytest.mark.parametrize("reset", ["after", "before"])
-def test_gru_equals_a_loop(reset, key, tol):
-    params, found = run(GRU(D, N, reset=reset), key)
+def test_gru_equals_a_loop(reset, tol):
+    params, found = run(GRU(D, N, reset=reset), 3)
     np.testing.assert_allclose(found.outputs, loop_gru(params, reset), rtol=0, atol=tol(1e-5, 1e-12))
 
 
 @pytest.mark.conformance
-def test_lstm_equals_a_loop(key, tol):
-    params, found = run(LSTM(D, N), key)
+def test_lstm_equals_a_loop(tol):
+    params, found = run(LSTM(D, N), 4)
     h, c = loop_lstm(params)
     np.testing.assert_allclose(found.outputs, h, rtol=0, atol=tol(1e-5, 1e-12))
     np.testing.assert_allclose(found.state.c, c, rtol=0, atol=tol(1e-5, 1e-12))
@@ -81,40 +91,42 @@ def test_lstm_equals_a_loop(key, tol):
 
 @pytest.mark.conformance
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_rnn_equals_a_loop(activation, key, tol):
-    model = RNN(D, N, activation=activation)
-    params = model.init(key)  # linear units with larger weights grow without bound
-    found = simulate(model, params, U).outputs
-    np.testing.assert_allclose(found, loop_rnn(params, activation), rtol=0, atol=tol(1e-5, 1e-12))
+def test_rnn_equals_a_loop(activation, tol):
+    params, found = run(RNN(D, N, activation=activation), 1, 1.0)  # linear units with larger weights grow without bound
+    np.testing.assert_allclose(found.outputs, loop_rnn(params, activation), rtol=0, atol=tol(1e-5, 1e-12))
 
 
-def test_the_two_resets_differ(key):
-    after, before = (run(GRU(D, N, reset=reset), key)[1].outputs for reset in ("after", "before"))
+def test_the_two_resets_differ():
+    after, before = (np.asarray(run(GRU(D, N, reset=reset), 3)[1].outputs) for reset in ("after", "before"))
     assert np.max(np.abs(after - before)) > 0.1
+
+
+draw = jax.jit(lambda model, key: model.init(key))
 
 
 @pytest.mark.parametrize(("model", "gates"), [(RNN(D, 400), 1), (GRU(D, 400), 3), (LSTM(D, 400), 4)],
                          ids=["rnn", "gru", "lstm"])
 def test_init_is_uniform_in_the_range_of_pytorch(model, gates, key):
-    params, bound = model.init(key), 1 / np.sqrt(400)
+    params, bound = jax.tree.map(np.asarray, draw(model, key)), 1 / np.sqrt(400)
     assert params.weight_ih.shape == (400 * gates, D)
     assert params.weight_hh.shape == (400 * gates, 400)
     assert params.bias_ih.shape == params.bias_hh.shape == (400 * gates,)
-    leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params)]
+    leaves = [leaf.ravel() for leaf in jax.tree.leaves(params)]
     assert all(np.all(np.abs(leaf) <= bound) for leaf in leaves)
     drawn = np.concatenate(leaves)
     assert np.max(drawn) > 0.99 * bound
     assert np.std(drawn) == pytest.approx(bound / np.sqrt(3), rel=0.02)
     assert not np.array_equal(params.bias_ih, params.bias_hh)
-    twice = model.replace(init_scale=2.0).init(key)
+    twice = draw(model.replace(init_scale=2.0), key)
     np.testing.assert_allclose(twice.weight_hh, 2 * params.weight_hh, rtol=1e-6)
 
 
-@pytest.mark.parametrize("model", [RNN(D, N), GRU(D, N), LSTM(D, N)], ids=["rnn", "gru", "lstm"])
-def test_start_is_zero_or_drawn(model, key):
-    params = model.init(key)
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(model.init_state(params)))
-    drawn = jax.tree.leaves(model.init_state(params, key))
+@pytest.mark.parametrize(("model", "gates"), [(RNN(D, N), 1), (GRU(D, N), 3), (LSTM(D, N), 4)],
+                         ids=["rnn", "gru", "lstm"])
+def test_start_is_zero_or_drawn(model, gates, key):
+    params = weights(gates, 1.0)
+    assert all(not np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(model.init_state(params)))
+    drawn = [np.asarray(leaf) for leaf in jax.tree.leaves(model.init_state(params, key))]
     assert all(leaf.shape == (N,) and 0 < np.max(np.abs(leaf)) <= 1 for leaf in drawn)
     assert len(drawn) == 1 or not np.array_equal(*drawn)
 
@@ -122,8 +134,8 @@ def test_start_is_zero_or_drawn(model, key):
 def test_what_is_known_to_be_bounded():
     assert GRU().bounded is LSTM().bounded is RNN().bounded is True
     assert RNN(activation="relu").bounded is None
-    params = GateParams(jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.full(4, 5.0), jnp.zeros(4))
-    c = LSTM(1, 1).step(params, LSTMState(jnp.zeros(1), jnp.full(1, 1e3)), jnp.zeros(1)).c
+    params = GateParams(np.zeros((4, 1)), np.zeros((4, 1)), np.full(4, 5.0), np.zeros(4))
+    c = jax.jit(LSTM(1, 1).step)(params, LSTMState(np.zeros(1), np.full(1, 1e3)), np.zeros(1)).c
     assert 0 < float(c[0]) < 1e3  # the forget gate is below 1
 
 
@@ -137,7 +149,7 @@ BAD = {
     "several scales": (lambda: GRU(D, N, init_scale=np.ones(3)).init(KEY), ValueError, r"init_scale must be one"),
     "no time": (lambda: LSTM(D, N, dt=0.0).init(KEY), ValueError, r"dt must be finite and in \(0"),
     "a seed": (lambda: GRU(D, N).init(0), TypeError, r"key must be a typed key"),
-    "wrong input": (lambda: simulate(GRU(D, N), GRU(D, N).init(KEY), U[:, :2]), ValueError, r"must have 3 features"),
+    "wrong input": (lambda: simulate(GRU(D, N), weights(3, 1.0), U[:, :2]), ValueError, r"must have 3 features"),
 }
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import io
+import itertools
 import os
 import pickle
+import time
 import zipfile
 from pathlib import Path
 
@@ -74,8 +77,22 @@ class Call:
         self.parts = (name, args) if state is None else (name, args, state)
 
 
+class Build:
+    """Pickles as an object and a state to set on it."""
+
+    def __init__(self, of: object, state: object) -> None:
+        self.parts = (of, state)
+
+
+class Key:
+    """Pickles as a dictionary with one key, which is not hashed here."""
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+
 class Writer(pickle._Pickler):
-    """A pickler in Python that writes those three as a file of torch.save has them."""
+    """A pickler in Python that writes those five as a file of torch.save has them."""
 
     def persistent_id(self, obj):
         return tuple(obj) if isinstance(obj, Storage) else None
@@ -90,6 +107,15 @@ class Writer(pickle._Pickler):
             if len(obj.parts) == 3:
                 self.save(obj.parts[2])
                 self.write(pickle.BUILD)
+        elif isinstance(obj, Build):
+            for part in obj.parts:
+                self.save(part)
+            self.write(pickle.BUILD)
+        elif isinstance(obj, Key):
+            self.write(pickle.EMPTY_DICT)
+            self.save(obj.key)
+            self.save(1)
+            self.write(pickle.SETITEM)
         else:
             super().save(obj, save_persistent_id)
 
@@ -143,6 +169,12 @@ HOSTILE = {
     "a dotted name": Call(Name("collections", "OrderedDict.fromkeys"), "ab"),
     "attributes for the builder": Call(Name("collections", "OrderedDict"), state=(None, {"__class__": dict})),
     "attributes for a tensor": tensor(state=(None, {"storage": 1})),
+    "attributes of the tensor's function": Build(REBUILD, {"__call__": 1}),
+    "slots of the tensor's function": Build(REBUILD, (None, {"__call__": 1, "__class__": 2})),
+    "attributes of the parameter's function": Build(Name("torch._utils", "_rebuild_parameter"), {"__call__": 1}),
+    "attributes of a storage type": Build(Name("torch", "FloatStorage"), {"name": "os"}),
+    "slots of a storage type": Build(Name("torch", "FloatStorage"), (None, {"name": "os"})),
+    "attributes of a storage": Build(storage(), (None, {"dtype": "object"})),
     "attributes of a tensor": tensor(state={"storage": 1}),
 }
 
@@ -163,6 +195,66 @@ def test_the_hostile_pickles_are_real(tmp_path, monkeypatch):
     Writer(buffer, 2).dump(HOSTILE["an eval"])
     pickle.loads(buffer.getvalue()).close()
     assert os.listdir(tmp_path) == ["ran"]
+
+
+def doubled(value: object, times: int, join=list) -> object:
+    """A small value whose unfolded size is 2 to the power of `times`."""
+    for _ in range(times):
+        value = join((value, value))
+    return value
+
+
+def test_shared_references_are_read_once(tmp_path):
+    """14 levels of lists unfold to 16,384 tensors, 60 to more than any memory; each value is converted once."""
+    found = read_torch_file(write(tmp_path / "x.pt", {"w": doubled(tensor(), 14), "v": None}))["w"]
+    for _ in range(13):
+        assert len(found) == 2
+        assert found[0] is found[1]
+        found = found[0]
+    np.testing.assert_array_equal(found, [np.arange(6.0).reshape(2, 3)] * 2)
+    with pytest.raises(ValueError, match=r"too deeply|levels deep"):
+        read_torch_file(write(tmp_path / "x.pt", {"w": doubled([], 60)}))
+
+
+def later(levels: int) -> list:
+    """The same, but each list is filled after it was referred to: the pickle does not show how large it will be."""
+    lists: list[list] = [[] for _ in range(levels)]
+    for outer, inner in itertools.pairwise(lists):
+        outer += [inner, inner]
+    return [lists, lists[0]]
+
+
+ROUND: list = []
+ROUND.append(ROUND)
+BOMBS = {
+    "a list that holds itself": ROUND,
+    "lists": doubled([], 40),
+    "lists filled later": later(40),
+    "a key that takes for ever to hash": Key(doubled((1,), 40, tuple)),
+    "a key as deep as the stack of C": Key(functools.reduce(lambda inner, _: (inner,), range(200), ())),
+    "a storage named by it": tensor(of=Storage(("storage", doubled([], 40), "0", "cpu", 6))),
+    "a size of it": tensor(size=(doubled([], 40),)),
+    "a wide description": ["x" * 2**24],
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("case", BOMBS)
+def test_small_files_do_not_cost_much(case, tmp_path):
+    started = time.process_time()
+    words = r"too deeply|levels deep|at most 16,777,216 bytes|refers to a tuple|holds a list"
+    with pytest.raises(ValueError, match=words):
+        read_torch_file(write(tmp_path / "x.pt", {"w": BOMBS[case]}))
+    assert time.process_time() - started < 5
+
+
+def test_views_do_not_fill_the_memory(tmp_path):
+    """Each view is as large as its storage; a file may hold 8 times its own size of them."""
+    records = {"x/data/0": bytes(400_000)}
+    views = [tensor(size=(100_000,), stride=(1,), of=storage(size=100_000)) for _ in range(9)]
+    assert len(read_torch_file(write(tmp_path / "x.pt", {"w": views[:8]}, records=records))["w"]) == 8
+    with pytest.raises(ValueError, match=r"holds tensors of more than 8 times the 40\d,\d+ bytes of the file"):
+        read_torch_file(write(tmp_path / "x.pt", {"w": views}, records=records))
 
 
 REFUSED = {

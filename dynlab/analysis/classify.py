@@ -52,7 +52,7 @@ class PointSet:
 
     @property
     def kind(self) -> list[str]:
-        """Of each point: "stable", "saddle", "unstable" (no decaying direction), "marginal" (neutral directions and none
+        """Of each point: "stable", "saddle", "unstable" (nothing decays), "marginal" (neutral directions and none
         that grows) or "undefined" (no Jacobian)."""
         n = self.z.shape[1]
 

@@ -109,7 +109,7 @@ def _krylov(residual: Residual, z0: Array, steps: int, floor: Any) -> Solution:
 
     def body(carry: Any, _: None) -> tuple[Any, None]:
         z, norm, damping = carry
-        solve, gradient, _ = solver(z, damping)
+        solve, gradient, _scale = solver(z, damping)
         trial = z - solve(gradient)
         new_norm = jnp.linalg.norm(residual(trial))
         better = new_norm < norm

@@ -41,7 +41,8 @@ class FunctionMap:
     Attributes:
         params: what ``init`` returns. function, output, start: the step, the features (None: the state's coordinates)
             and the start state (static). input_sizes: channels of the input, None without input (static).
-        dt, smooth: as in :class:`dynlab.protocol.Map` (static). bounded: whether a ball is mapped into itself (static).
+        dt, smooth: as in :class:`dynlab.protocol.Map` (static). bounded: whether one ball is mapped into itself
+            by every input (static).
     """
 
     params: Any
@@ -89,8 +90,10 @@ def from_step(
         dt: physical time per step.
         smooth: whether the step has a meaningful tangent; False for spikes and other thresholds.
         observe: ``observe(params, state) -> (n_features,)``; default the coordinates of the state.
-        bounded: True when the step maps some ball of states into itself whatever the parameters (saturating units):
-            the index sum of its fixed points is then known. None where you do not know.
+        bounded: True when some ball of states is mapped into itself by the step for every input, not only for a
+            constant one, and whatever the parameters (saturating units): the index sum of its fixed points is then
+            known, also in a closed loop (:class:`dynlab.Feedback` takes the field over, and its input is the output).
+            False where no ball is. None where you do not know, or know it for one input only.
 
     Returns:
         ``(model, params)`` with the numbers of `params` as arrays.
