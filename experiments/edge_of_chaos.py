@@ -74,7 +74,7 @@ class Config:
 
     @staticmethod
     def smoke() -> Config:
-        """Five radii, two seeds, 20 units: seconds."""
+        """Five radii, two seeds, 40 units, short series."""
         return Config(n_units=40, spectral_radii=(0.5, 1.0, 1.5, 2.0, 3.0), n_seeds=2, n_samples=3000,
                       max_delays=(20, 8, 4), memory_delay=20, memory_train=600, exponent_steps=400, rank_steps=60)
 
@@ -250,19 +250,10 @@ def draw(config: Config, found: dict[str, np.ndarray], edge: float, figure: Any)
     panels[0, 0].axhline(0.0, color="0.4", lw=1.0)
     line({"MC, delays from 1": found["memory"][..., 0]}, title="(b) linear memory", ax=panels[0, 1])
     panels[0, 1].set_ylim(bottom=0.0)
-    ax, shares = panels[1, 0], np.median(found["ipc"], axis=0)
-    # the dotted line crosses the stack, which therefore stays light
-    ax.stackplot(radii, shares.T, colors=plots.COLORS, alpha=0.75, lw=0,
-                 labels=[f"degree {d}" for d in range(1, shares.shape[1] + 1)])
-    ax.axhline(n, color="0.4", ls="--", lw=1.2)
-    ax.text(radii[-1], n, f"N = {n}", ha="right", va="bottom", color="0.3")
-    ax.set_ylim(0, 1.12 * n)
-    ax.set_xlabel("spectral radius", fontsize=plots.LABEL_SIZE)
-    ax.set_ylabel("capacity", fontsize=plots.LABEL_SIZE)
-    ax.set_title("(c) information processing capacity", fontsize=plots.LABEL_SIZE + 1)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.88), reverse=True,
-              fontsize=plots.LABEL_SIZE - 2)
+    ax = plots.capacity_by_degree(radii, np.median(found["ipc"], axis=0), xlabel="spectral radius", bound=n,
+                                  bound_label=f"N = {n}", ylabel="capacity",
+                                  title="(c) information processing capacity", ax=panels[1, 0])
+    ax.set_ylim(top=1.12 * n)
     kernel, general = found["kernel_rank"], found["generalisation_rank"]
     line({"KR": kernel, "GR": general, "KR - GR": kernel - general}, ylabel="rank",
          title="(d) kernel rank KR, generalisation rank GR", ax=panels[1, 1])

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import ESN, check, ridge, simulate
+from dynlab import ESN, check, lyapunov, phase_map, ridge, simulate
 from dynlab.analysis.capacity import lagged, squared_correlation
 from dynlab.sweep import Label, SweepResult, grid, sweep
 from dynlab.tasks.narma import Narma
@@ -87,21 +87,12 @@ def validate(config: Config) -> None:
 
 
 def conditional_exponent(model: Any, params: Any, inputs: Array, key: Array, washout: int) -> Array:
-    """Largest conditional Lyapunov exponent per step: mean growth of one tangent vector along the driven run.
+    """Largest conditional Lyapunov exponent per step along the run that `inputs` (time, D) drive from rest.
 
     Args:
-        inputs: (time, D). key: start of the tangent vector. washout: steps left out of the mean.
+        key: start of the tangent. washout: steps left out of the mean.
     """
-    def body(carry: tuple[Array, Array], x: Array) -> tuple[tuple[Array, Array], Array]:
-        state, tangent = carry
-        state, moved = jax.jvp(lambda s: model.step(params, s, x), (state,), (tangent,))
-        growth = jnp.linalg.norm(moved)
-        return (state, moved / growth), jnp.log(growth)
-
-    state = model.init_state(params)
-    tangent = jax.random.normal(key, state.shape, state.dtype)
-    _, logs = jax.lax.scan(body, (state, tangent / jnp.linalg.norm(tangent)), inputs)
-    return jnp.mean(logs[washout:])
+    return lyapunov(phase_map(model, params), inputs, k=1, warmup=washout, key=key).exponents[0]
 
 
 def member(config: Config, model: ESN, key: Array) -> dict[str, Array]:

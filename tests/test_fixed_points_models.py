@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo_models import RateFlow
+from zoo_models import LIF, RateFlow
 
 import experiments
 from dynlab import (
@@ -19,6 +19,7 @@ from dynlab import (
     fixed_points,
     from_step,
     from_torch,
+    lyapunov,
     phase_map,
     rms_step,
     trajectory,
@@ -120,7 +121,7 @@ def test_a_moving_buffer_head_is_refused(key):
 @pytest.mark.conformance
 @pytest.mark.parametrize("kind", ["gru", "rnn"])
 def test_flip_flop_networks_have_27_points(kind, key, tol):
-    """The cube of Sussillo & Barak 2013: 8 corners, 12 edges, 6 faces and the centre; q at the rounding of the dtype."""
+    """The cube of Sussillo & Barak 2013: 8 corners, 12 edges, 6 faces, the centre; q at the rounding of the dtype."""
     model, params = from_torch(Path(experiments.__file__).parent / "networks" / f"flipflop_{kind}.pt")
     system = phase_map(model, params)
     states = trajectory(system, FlipFlop(length=500).sample(key).inputs)
@@ -134,3 +135,18 @@ def test_flip_flop_networks_have_27_points(kind, key, tol):
     assert int(found.completeness.status) == 0
     alone = fixed_points(f, draw_starts(jax.random.key(1), states, 1024, mixed=0.0))
     assert int(alone.completeness.n_found) < 27  # single states with noise do not reach all saddles
+
+
+def test_exponents_at_constant_input_are_those_of_the_point(key):
+    """lyapunov of system.at(x): where a contracting network settles, ln of the moduli of its Jacobian there."""
+    model = ESN(n_units=6, spectral_radius=0.6, connectivity=1.0)
+    f = phase_map(model, model.init(key)).at(jnp.ones(1))
+    points = classify(f, fixed_points(f, normal(key, 64, 6)))
+    found = lyapunov(f, 400, k=1, warmup=200, key=key)
+    np.testing.assert_allclose(found.exponents[0], np.log(np.abs(points.modes.eigenvalues[0, 0])), atol=0.02)
+    spiking = LIF(n_units=4)
+    view = phase_map(spiking, spiking.init(key), smooth=False).at(jnp.zeros(3))
+    with pytest.raises(TypeError, match="two_trajectory_exponent"):
+        lyapunov(view, 10, key=key)
+    with pytest.raises(ValueError, match=r"inputs must be a series .* for a model with input"):
+        lyapunov(phase_map(model, model.init(key)), 10, key=key)

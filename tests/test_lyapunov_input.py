@@ -13,6 +13,7 @@ from dynlab import ESN
 from dynlab.analysis.linearize import phase_map
 from dynlab.analysis.lyapunov import kaplan_yorke, lyapunov
 from dynlab.analysis.two_trajectories import echo_state, two_trajectory_exponent
+from dynlab.tasks import henon_map
 
 KEY = jax.random.key(0)
 MODEL = ESN(n_units=12)
@@ -20,10 +21,6 @@ SYSTEM = phase_map(MODEL, MODEL.init(KEY))
 U = np.zeros((50, 1))
 FLOW = small.RateFlow(n_units=5)
 LIF = small.LIF(n_units=9)
-
-
-def henon(z):
-    return jnp.stack([1.0 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]])
 
 
 def doubled(z):
@@ -37,11 +34,11 @@ BAD = {
     "every does not divide T": (lambda: lyapunov(SYSTEM, U, every=7, key=KEY), ValueError, r"every must divide the number of steps \(50\), got 7"),
     "every does not divide warmup": (lambda: lyapunov(SYSTEM, U, every=5, warmup=12, key=KEY), ValueError, r"every must divide warmup \(12\), got 5"),
     "z0 of wrong width": (lambda: lyapunov(SYSTEM, U, z0=np.zeros(11), key=KEY), ValueError, r"z0 must have shape \(12,\), got \(11,\)"),
-    "z0 a matrix": (lambda: lyapunov(henon, 5, z0=np.zeros((3, 2)), key=KEY), ValueError, r"z0 must have shape \(n,\), got \(3, 2\).*vmap"),
-    "z0 not finite": (lambda: lyapunov(henon, 5, z0=[0.0, np.nan], key=KEY), ValueError, r"z0 must be finite, got nan at index \(1,\)"),
-    "no z0": (lambda: lyapunov(henon, 5, key=KEY), ValueError, r"z0 must be given for a plain function"),
+    "z0 a matrix": (lambda: lyapunov(henon_map, 5, z0=np.zeros((3, 2)), key=KEY), ValueError, r"z0 must have shape \(n,\), got \(3, 2\).*vmap"),
+    "z0 not finite": (lambda: lyapunov(henon_map, 5, z0=[0.0, np.nan], key=KEY), ValueError, r"z0 must be finite, got nan at index \(1,\)"),
+    "no z0": (lambda: lyapunov(henon_map, 5, key=KEY), ValueError, r"z0 must be given for a plain function"),
     "inputs None": (lambda: lyapunov(SYSTEM, None, key=KEY), ValueError, r"inputs must be a series .*or the number of steps.*got None"),
-    "no steps": (lambda: lyapunov(henon, 0, z0=[0.1, 0.1], key=KEY), ValueError, r"inputs must be at least 1, got 0"),
+    "no steps": (lambda: lyapunov(henon_map, 0, z0=[0.1, 0.1], key=KEY), ValueError, r"inputs must be at least 1, got 0"),
     "inputs of wrong width": (lambda: lyapunov(SYSTEM, np.zeros((50, 2)), key=KEY), ValueError, r"inputs must have 1 features, got 2"),
     "NaN in inputs": (lambda: lyapunov(SYSTEM, U + np.nan, key=KEY), ValueError, r"inputs must be finite, got nan"),
     "dt 0": (lambda: lyapunov(SYSTEM, U, dt=0.0, key=KEY), ValueError, r"dt must be finite and in \(0.0, inf\], got 0.0"),

@@ -80,6 +80,17 @@ def test_fixed_points_alone_and_in_three_dimensions() -> None:
     ax.figure.canvas.draw()
 
 
+def test_the_first_style_is_for_stable_points_alone() -> None:
+    looks = []
+    for counts in ([0, 1, 2], [7, 14, 2]):
+        ax = axes()
+        plots.fixed_point_map(POINTS, RUNS, counts, ax=ax)
+        looks.append([(tuple(group.get_facecolor()[0]), group.get_paths()[0].vertices.tobytes()) for group in ax.collections])
+    stable, *others = looks[0]
+    assert stable not in others + looks[1]
+    assert len(set(looks[1])) == 3
+
+
 def test_eigenvalues_outside_the_circle_are_filled() -> None:
     ax = axes()
     values = np.array([0.5 + 0.5j, 0.5 - 0.5j, -1.5, 1.0])

@@ -151,6 +151,7 @@ def test_subspace_angles_that_are_known(tol):
     np.testing.assert_allclose(subspace_angles(x[:, :3], y), scipy.linalg.subspace_angles(x[:, :3], y), atol=tol(2e-6, 1e-12))
 
 
+@pytest.mark.conformance
 def test_dependent_columns_give_fewer_angles(tol):
     x, y = planes(np.array([1.2, 0.7, 0.1]))
     doubled = np.column_stack([y, y @ np.array([1.0, 2.0, 3.0])])
@@ -188,9 +189,18 @@ def test_nothing_raises_inside_a_trace():
     result = jax.jit(procrustes)(broken, Y)
     assert result.status == 1
     assert all(np.isnan(leaf).all() for leaf in (result.angle, result.distance, result.rotation))
-    assert procrustes(np.ones((9, 2)), RNG.normal(size=(9, 2))).status == 1  # a set that does not vary
     assert np.isnan(jax.jit(cka)(broken, Y))
     assert np.isnan(jax.jit(subspace_angles)(broken, Y)).all()
+
+
+@pytest.mark.parametrize("value", [pytest.param(0.1, marks=pytest.mark.conformance), 1.0, 3.3])
+def test_a_set_that_does_not_vary(value):
+    still = np.full((60, 5), value)
+    for result in (procrustes(still, Y), procrustes(X, still[:, :3])):
+        assert result.status == 1
+        assert np.isnan(result.angle)
+    assert np.isnan(cka(still, Y))
+    assert np.isnan(cka(still, Y, debiased=True))
 
 
 WITH_NAN = np.where(np.arange(60)[:, None] == 7, np.nan, Y)

@@ -16,6 +16,7 @@ from dynlab.analysis.two_trajectories import direction, echo_state, two_trajecto
 from dynlab.keys import named
 
 KEY = jax.random.key(0)
+SMALL = ESN(n_units=12)
 
 
 def linear(z, a):
@@ -33,6 +34,10 @@ def rounded(z, x):
 
 def square(z):
     return z * z
+
+
+def decay(z):
+    return 0.9 * z
 
 
 def cubic(z, x):
@@ -69,12 +74,29 @@ def test_map_with_a_kink():
 
 
 @pytest.mark.conformance
-def test_agrees_with_the_tangents_of_a_reservoir(tol):
-    model = ESN(n_units=30, spectral_radius=0.9, leak_rate=0.7)
-    system, u = phase_map(model, model.init(KEY)), drive(1500)
-    tangent = lyapunov(system, u, k=1, warmup=300, key=KEY).exponents[0]
-    found = two_trajectory_exponent(system, u, warmup=300, key=KEY)
-    assert float(found.exponent) == pytest.approx(float(tangent), abs=tol(2e-3, 2e-4))
+def test_agrees_with_tangents_and_a_sweep_is_the_loop(count_compilations, tol):
+    params, u, radii = SMALL.init(KEY), jnp.asarray(drive(900)), jnp.array([0.3, 0.7, 1.1])
+    systems = [phase_map(SMALL, params.replace(spectral_radius=radius)) for radius in radii]
+    two = lambda system: two_trajectory_exponent(system, u, warmup=300, key=KEY).exponent  # noqa: E731
+    looped = [two(system) for system in systems]
+    with count_compilations() as count:
+        looped = [two(system) for system in systems]
+    assert count.compilations == 0
+    tangents = [lyapunov(system, u, k=1, warmup=300, key=KEY).exponents[0] for system in systems]
+    np.testing.assert_allclose(looped, tangents, atol=tol(2e-3, 2e-4))
+    swept = jax.vmap(lambda radius: two(phase_map(SMALL, params.replace(spectral_radius=radius))))(radii)
+    np.testing.assert_allclose(swept, looped, atol=tol(2e-3, 1e-4))
+
+
+def test_products_are_in_full_precision():
+    """No device may round the products of the step: the two trajectories differ by little."""
+    system, xs = phase_map(SMALL, SMALL.init(KEY)), drive(10)
+    starts = np.eye(12)[:2]
+    for program in (lambda: two_trajectory_exponent(system, xs, key=KEY),
+                    lambda: echo_state(system, xs, starts, key=KEY)):
+        products = [line for line in str(jax.make_jaxpr(program)()).split("\n") if "precision=" in line]
+        assert products
+        assert all("HIGHEST" in line for line in products)
 
 
 def test_spiking_network_below_threshold():
@@ -106,7 +128,6 @@ def test_spiking_network_equals_a_plain_loop():
     assert (int(found.status), float(found.size)) == (0, pytest.approx(size))
 
 
-@pytest.mark.conformance
 def test_merged_escaped_and_lost():
     merged = two_trajectory_exponent(rounded, drive(50), z0=[0.3], size=1e-3, key=KEY)
     assert int(merged.status) == 2
@@ -121,34 +142,34 @@ def test_merged_escaped_and_lost():
     assert np.isnan(lost.exponent)
 
 
-@pytest.mark.conformance
-def test_sweep_equals_loop_and_does_not_compile_again(count_compilations, tol):
-    model = ESN(n_units=12)
-    params, u, radii = model.init(KEY), jnp.asarray(drive(200)), jnp.array([0.3, 0.7, 1.1])
-
-    def leading(radius):
-        system = phase_map(model, params.replace(spectral_radius=radius))
-        return two_trajectory_exponent(system, u, warmup=50, key=KEY).exponent
-
-    looped = [leading(radius) for radius in radii]
-    with count_compilations() as count:
-        looped = [leading(radius) for radius in radii]
-    assert count.compilations == 0
-    np.testing.assert_allclose(jax.vmap(leading)(radii), np.stack(looped), atol=tol(2e-3, 1e-4))
-
-
 # ---- echo state ----
 
 def test_echo_state_of_a_contracting_reservoir():
-    model = ESN(n_units=20, spectral_radius=0.8)
-    starts = np.random.default_rng(1).uniform(-1, 1, (4, 20))
-    found = echo_state(phase_map(model, model.init(KEY)), drive(300), starts, key=KEY)
+    params, starts, u = SMALL.init(KEY), np.random.default_rng(1).uniform(-1, 1, (4, 12)), drive(300)
+
+    def test_of(u, **knobs):
+        leaves = {name: jnp.full_like(getattr(params, name), value) for name, value in knobs.items()}
+        return echo_state(phase_map(SMALL, params.replace(**leaves)), u, starts, key=KEY)
+
+    found = test_of(u, spectral_radius=0.8)
     assert bool(found.holds)
     assert int(found.status) == 0
     assert found.exponents.shape == (4,)
+    assert np.all(found.exponents < 0)
     assert float(found.distance) < 1e-5
-    short = echo_state(phase_map(model, model.init(KEY)), drive(5), starts, key=KEY)
-    assert not bool(short.holds)
+    rest = test_of(np.zeros((300, 1)), spectral_radius=0.8)  # to 0 together: the last state is no scale
+    assert bool(rest.holds)
+    assert float(rest.distance) < 1e-5
+    slow = test_of(u, spectral_radius=0.8, leak_rate=0.02)  # too short to meet
+    assert np.all(slow.exponents < 0)
+    assert not bool(slow.holds)
+
+
+def test_echo_state_of_a_decay_to_rest():
+    found = echo_state(decay, 300, [[1.0, 0.5], [-1.0, 2.0]], key=KEY)
+    assert bool(found.holds)
+    np.testing.assert_allclose(found.exponents, np.log(0.9), atol=1e-5)
+    assert float(found.distance) < 1e-12
 
 
 def test_a_negative_exponent_is_no_proof():

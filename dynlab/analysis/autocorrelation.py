@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynlab import check
+from dynlab.analysis.centring import centred
 
 Array = jax.Array
 
@@ -31,18 +32,12 @@ def stacked(name: str, x: Any, trials: bool | None, *, min_length: int = 2) -> t
     return x.reshape(*x.shape[:2], -1), x.shape[2:]
 
 
-def centred(x: Array) -> tuple[Array, Array]:
-    """Trials (M, T, F) with the mean of each taken off, scaled to at most about 1, and which channels vary (F,).
-
-    A channel whose range is within rounding of its size (4 machine epsilons) is constant: its autocorrelation would be
-    that of the rounding. The mean is taken off twice, since the first is rounded.
-    """
-    size = jnp.max(jnp.abs(x), axis=(0, 1))
-    spread = jnp.max(jnp.max(x, axis=1) - jnp.min(x, axis=1), axis=0)
-    varies = jnp.isfinite(spread) & (spread > 4 * jnp.finfo(x.dtype).eps * size)
-    y = x - jnp.mean(x, axis=1, keepdims=True)
-    y = y / jnp.where(varies, spread, 1.0)
-    return y - jnp.mean(y, axis=1, keepdims=True), varies
+def scaled(x: Array) -> tuple[Array, Array]:
+    """Trials (M, T, F) with the mean of each taken off, scaled to at most 1, and which channels vary (F,)."""
+    y, constant = centred(x)
+    size = jnp.max(jnp.abs(y), axis=(0, 1))
+    varies = ~constant & jnp.isfinite(size)
+    return y / jnp.where(varies, size, 1.0), varies
 
 
 def fast_length(n: int) -> int:
@@ -54,7 +49,7 @@ def fast_length(n: int) -> int:
 @partial(jax.jit, static_argnames="lags")
 def trial_autocorrelation(x: Array, *, lags: int) -> Array:
     """The compiled part of :func:`autocorrelation`: (M, T, F) -> (lags + 1, F)."""
-    y, varies = centred(x)
+    y, varies = scaled(x)
     n_steps = x.shape[1]
     length = fast_length(n_steps + lags)
     power = jnp.sum(jnp.abs(jnp.fft.rfft(y, length, axis=1)) ** 2, axis=0)

@@ -16,7 +16,8 @@ from dynlab.analysis.projection import Problem, timescales_of
 Array = jax.Array
 
 MODELS = {"exp": (1, False), "exp+offset": (1, True), "two exp": (2, False), "two exp+offset": (2, True)}
-STEPS = 50  # Levenberg-Marquardt steps a start
+STEPS, N_STARTS = 50, 6  # Levenberg-Marquardt steps of each start
+MAX_RESIDUALS = 2**22  # entries of the residuals of one batch of fits: 16 MiB in float32, and a few times that in all
 SMALLEST_SHARE, LARGEST_RATIO = 1e-3, 0.95  # of the weights and the timescales: beyond, two exponentials are one
 
 
@@ -67,8 +68,8 @@ class Comparison:
 
 
 def _starts(two: Array, window: int, dtype: Any) -> Array:
-    """Start values (6, 2): timescales from below one lag to twice the window, or all pairs of four such."""
-    single = np.stack([np.log(np.geomspace(0.7, 2.0 * window, 6)), np.zeros(6)], axis=1)
+    """Start values (N_STARTS, 2): timescales from below one lag to twice the window, or all pairs of four such."""
+    single = np.stack([np.log(np.geomspace(0.7, 2.0 * window, N_STARTS)), np.zeros(N_STARTS)], axis=1)
     grid = np.geomspace(0.7, 2.0 * window, 4)
     ratios = [(slow, fast / slow) for i, slow in enumerate(grid) for fast in grid[:i]]
     pairs = np.asarray([(np.log(slow), np.log(ratio / (1 - ratio))) for slow, ratio in ratios])
@@ -102,12 +103,30 @@ def _fit_one(y: Array, max_lags: Array, first_lag: int, two: Array, offset: Arra
 
 
 def fit_columns(acf: Array, dt: Any, max_tau: Any, two: Array, offset: Array, first_lag: int) -> ExponentialFit:
-    """Several models (m,) for every column of (L, F), as one batch with one solver: (m, F) each, two places for tau."""
-    each = jax.vmap(_fit_one, in_axes=(0, None, None, None, None))
-    models = jax.vmap(each, in_axes=(None, None, None, 0, 0))
+    """Several models (m,) for every column of (L, F) with one solver: (m, F) each, two places for tau.
+
+    All columns at once, or in equal batches one after the other where the residuals would be over ``MAX_RESIDUALS``.
+    """
     chosen = jnp.asarray(two), jnp.asarray(offset)
-    fits: ExponentialFit = models(acf[first_lag:].T, max_tau / dt, first_lag, *chosen)
+    models = jax.vmap(_fit_one, in_axes=(None, None, None, 0, 0))
+    each = jax.vmap(lambda y: models(y, max_tau / dt, first_lag, *chosen), out_axes=1)
+    rows = acf[first_lag:].T
+    count, length = rows.shape
+    most = max(1, MAX_RESIDUALS // (length * N_STARTS * len(two)))
+    if count <= most:
+        fits: ExponentialFit = each(rows)
+    else:
+        batches = -(-count // most)
+        width = -(-count // batches)
+        padded = jnp.pad(rows, ((0, batches * width - count), (0, 0))).reshape(batches, width, length)
+        fits = jax.tree.map(lambda leaf: _joined(leaf, count), jax.lax.map(each, padded))
     return dataclasses.replace(fits, tau=dt * fits.tau)
+
+
+def _joined(leaf: Array, count: int) -> Array:
+    """(batches, m, width, ...) -> (m, count, ...)."""
+    leaf = jnp.moveaxis(leaf, 0, 1)
+    return leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])[:, :count]
 
 
 _fit_columns = jax.jit(fit_columns, static_argnames="first_lag")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.analysis.centring import centred
 
 Array = jax.Array
 
@@ -16,9 +17,10 @@ _mm = partial(jnp.matmul, precision="highest")
 
 
 def unit(x: Array, *, center: bool = True) -> tuple[Array, Array]:
-    """`x` (T, n) less its column means, over its Frobenius norm; and that norm. Free of overflow; 0 / 0 is NaN."""
+    """`x` (T, n) less its column means, over its Frobenius norm; and that norm. Free of overflow; NaN where
+    `x` does not vary."""
     if center:
-        x = x - jnp.mean(x, axis=0)
+        x = centred(x)[0]
     largest = jnp.max(jnp.abs(x))
     x = x / largest
     norm = jnp.sqrt(jnp.sum(x * x))
@@ -125,10 +127,9 @@ def _of_width(name: str, value: Any, width: int) -> Array:
 @partial(jax.jit, static_argnames="k")
 def _pca(x: Array, *, k: int) -> PCA:
     t, n = x.shape
-    mean = jnp.mean(x, axis=0)
-    centred = x - mean
+    mean, (moved, _) = jnp.mean(x, axis=0), centred(x)
     # R of QR has the singular values and right vectors of x, at the size (n, n); no squares, so float32 keeps the small
-    square = jnp.linalg.qr(centred, mode="r") if t > n else centred
+    square = jnp.linalg.qr(moved, mode="r") if t > n else moved
     _, s, vt = jnp.linalg.svd(square, full_matrices=False)
     rows = vt[:k]
     top = jnp.take_along_axis(rows, jnp.argmax(jnp.abs(rows), axis=1)[:, None], axis=1)
@@ -163,8 +164,7 @@ def _tangling(x: Array, v: Array | None, dt: Any, epsilon: Any, *, chunk: int) -
         v = jax.vmap(velocity, (0, None))(x, dt)
     n = x.shape[-1]
     states, speeds = x.reshape(-1, n), v.reshape(-1, n)
-    centred = states - jnp.mean(states, axis=0)
-    floor = epsilon * jnp.sum(jnp.mean(centred**2, axis=0))
+    floor = epsilon * jnp.sum(jnp.mean(centred(states)[0] ** 2, axis=0))
 
     def one(pair: tuple[Array, Array]) -> Array:
         state, speed = pair
@@ -172,7 +172,8 @@ def _tangling(x: Array, v: Array | None, dt: Any, epsilon: Any, *, chunk: int) -
         apart = jnp.sum((states - state) ** 2, axis=1)
         return jnp.max(jnp.sum((speeds - speed) ** 2, axis=1) / (apart + floor))
 
-    return jax.lax.map(one, (states, speeds), batch_size=chunk).reshape(x.shape[:-1])
+    found = jax.lax.map(one, (states, speeds), batch_size=chunk)
+    return jnp.where(floor > 0, found, jnp.nan).reshape(x.shape[:-1])
 
 
 def tangling(

@@ -39,7 +39,8 @@ class InformationProcessingCapacity:
     Attributes:
         total: sum of `capacities`; never above `rank`, and so never above N.
         per_degree: (max_degree,), the share of each degree, the first entry being degree 1.
-        capacities: (n_targets,), in the order of `targets`; zero where not significant.
+        capacities: (n_targets,), in the order of `targets`; zero where not significant. Without a threshold, corrected
+            ones can be negative.
         thresholds: (n_targets,), what a capacity had to exceed (before the correction of its bias).
         rank: linearly independent centred features (int).
         n_discarded: targets under the threshold. n_truncated: significant targets that were set to zero because the
@@ -70,7 +71,8 @@ class NonlinearMemory:
 
     Attributes:
         total: sum of `per_delay`, the present input (delay 0) included.
-        per_delay: (max_delay + 1,), capacity for f(u(t-k)), k = 0 ... max_delay; zero where not significant.
+        per_delay: (max_delay + 1,), capacity for f(u(t-k)), k = 0 ... max_delay; zero where not significant. Without
+            a threshold, corrected ones can be negative.
         thresholds: (max_delay + 1,), what a capacity had to exceed (before the correction of its bias).
         status: 0 when all is finite, 1 when features or targets are not (then the numbers are NaN).
     """
@@ -100,7 +102,8 @@ def _capacities(
         limits = jnp.full(raw.shape, chi2_threshold(rank, states.shape[1], n_samples, p, dtype))
     else:
         limits = jnp.zeros(raw.shape, dtype)
-    capacities, limits, n_discarded, n_truncated = settle(raw, chance, limits * scale, rank, n_samples, adjust)
+    capacities, limits, n_discarded, n_truncated = settle(raw, chance, limits * scale, rank, n_samples, adjust,
+                                                         threshold is not None)
     per_degree = jax.ops.segment_sum(capacities, degrees - 1, len(max_delays))
     total, per_degree, capacities, limits = (
         jnp.where(good, each, jnp.nan) for each in (jnp.sum(capacities), per_degree, capacities, limits)
@@ -112,7 +115,8 @@ def _capacities(
 
 
 def _check_settings(
-    n_features: int, max_degree: Any, max_delays: Any, threshold: Any, p: Any, n_surrogates: Any, scale: Any
+    n_features: int, max_degree: Any, max_delays: Any, threshold: Any, p: Any, n_surrogates: Any, scale: Any,
+    adjust: Any,
 ) -> tuple[int, ...]:
     """The longest delay of each degree, and a refusal of settings that mean nothing."""
     max_degree = check.integer("max_degree", max_degree, 1)
@@ -129,6 +133,7 @@ def _check_settings(
         raise ValueError(f"max_delays must give at most {MAX_TARGETS} targets, got {max_delays}, which give "
                          f"{count(max_delays)}: shorten the delays of the high degrees")
     check_threshold(threshold, p, n_surrogates, scale)
+    check.choice("adjust", adjust, (True, False))
     return max_delays
 
 
@@ -162,7 +167,7 @@ def capacities(
     check.scalar("amplitude", amplitude, 0.0, low_open=True)
     if not check.is_traced(inputs, amplitude):
         check.number("inputs / amplitude", inputs / amplitude, -1.0 - 1e-6, 1.0 + 1e-6)
-    max_delays = _check_settings(states.shape[1], max_degree, max_delays, threshold, p, n_surrogates, scale)
+    max_delays = _check_settings(states.shape[1], max_degree, max_delays, threshold, p, n_surrogates, scale, adjust)
     check_samples(states.shape[0] - max(max_delays), states.shape[1])
     if threshold == "surrogate":
         check.key("key", key)
@@ -211,12 +216,13 @@ def information_processing_capacity(
       :math:`\chi^2_r / T`, and the threshold is its quantile at 1 - p, so that p n_targets targets pass by chance.
       ``"surrogate"``: the largest capacity over `n_surrogates` shufflings of the input, for each family of targets
       (same polynomials, other delays), as in Kubota, Takahashi, Nakajima 2021 (doi:10.1103/PhysRevResearch.3.043135);
-      one target in n_surrogates + 1 passes by chance. `scale` multiplies either.
+      one target in n_surrogates + 1 passes by chance. `scale` multiplies either. ``None``: all count, and corrected
+      values below zero stay below zero, so that what functions the system does not hold add is 0 on average.
     * with `adjust`, the chance capacity b of each target is estimated from the leverage of its samples
       (:func:`dynlab.analysis.reconstruction.project`): its threshold is multiplied by b T / r, and what passes becomes
       :math:`1 - (1 - C)/(1 - b)`, an adjusted R^2. ``adjust=False`` gives the value as defined above; the usual
       programs then take a larger threshold (``scale=2``).
-    * the total is truncated at the rank: the smallest capacities that lead beyond it are set to zero and counted.
+    * a total above the rank is truncated: the smallest capacities that lead beyond it are set to zero and counted.
 
     Args:
         model: a Map with one input channel; knobs may be batched by ``jax.vmap`` (one network, one input for all).
@@ -233,7 +239,7 @@ def information_processing_capacity(
             than one input channel.
     """
     params, n_features = one_channel(model, key, params, amplitude)
-    max_delays = _check_settings(n_features, max_degree, max_delays, threshold, p, n_surrogates, scale)
+    max_delays = _check_settings(n_features, max_degree, max_delays, threshold, p, n_surrogates, scale, adjust)
     n_samples = check.integer("n_samples", max(10_000, 100 * n_features) if n_samples is None else n_samples, 1)
     check_samples(n_samples, n_features)
     check.integer("washout", washout, 0)
@@ -265,9 +271,21 @@ def _nonlinear_memory(
         limit = chi2_threshold(rank, states.shape[1], n_samples, p, raw.dtype)
     else:
         limit = jnp.zeros((), raw.dtype)
-    per_delay, limits, _, _ = settle(raw, chance, jnp.full(raw.shape, limit * scale), rank, n_samples, adjust)
+    per_delay, limits, _, _ = settle(raw, chance, jnp.full(raw.shape, limit * scale), rank, n_samples, adjust,
+                                     threshold is not None)
     per_delay, limits = jnp.where(good, per_delay, jnp.nan), jnp.where(good, limits, jnp.nan)
     return NonlinearMemory(jnp.sum(per_delay), per_delay, limits, jnp.where(good, 0, 1).astype(jnp.int32))
+
+
+def _check_function(function: Any, length: int) -> int | Callable[[Array], Array]:
+    """A degree, or a function that maps the inputs entry by entry."""
+    if not callable(function):
+        return check.integer("function", function, 1)
+    u = jax.ShapeDtypeStruct((length,), check.default_float())
+    out = jax.eval_shape(function, u)
+    if getattr(out, "shape", None) != u.shape or out.dtype.kind not in "fiub":
+        raise ValueError(f"function must map the inputs ({length},) to real numbers of the same shape, got {out}")
+    return function
 
 
 def nonlinear_memory(
@@ -292,16 +310,17 @@ def nonlinear_memory(
         :class:`NonlinearMemory`.
 
     Raises:
-        ValueError, TypeError: a size out of range, `function` neither a degree nor callable, an unknown threshold.
+        ValueError, TypeError: a size out of range, `function` neither a degree nor a callable that keeps the shape of
+            its argument, an unknown threshold.
     """
     params, n_features = one_channel(model, key, params, amplitude)
-    if not callable(function):
-        function = check.integer("function", function, 1)
     check_threshold(threshold, p, n_surrogates, scale)
+    check.choice("adjust", adjust, (True, False))
     max_delay = check.integer("max_delay", 2 * n_features if max_delay is None else max_delay, 0)
     n_samples = check.integer("n_samples", max(10_000, 100 * n_features) if n_samples is None else n_samples, 1)
     check_samples(n_samples, n_features)
     check.integer("washout", washout, 0)
+    function = _check_function(function, n_samples + max_delay)
     return _nonlinear_memory(model, params, key, amplitude, scale, function=function, max_delay=max_delay,
                              n_samples=n_samples, washout=washout, threshold=threshold, p=float(p),
                              n_surrogates=n_surrogates, adjust=bool(adjust))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from dynlab import check, tree
 from dynlab.analysis.linearize import PhaseMap, advance, as_function, check_drive, check_stepped, start_state
+from dynlab.keys import named
 
 Array = jax.Array
 
@@ -92,7 +93,7 @@ def exponents_of(
     n_blocks = n_steps // every
     if every > 1:
         xs = jax.tree.map(lambda leaf: leaf.reshape(n_blocks, every, *leaf.shape[1:]), xs)
-    start = (state, orthonormal(key, z.size, k, z.dtype), jnp.asarray(True))
+    start = (state, orthonormal(named(key, "lyapunov.frame"), z.size, k, z.dtype), jnp.asarray(True))
     with jax.default_matmul_precision("highest"):
         (state, _, good), (stretch, largest) = jax.lax.scan(block, start, xs, length=n_blocks)
     counted = slice(warmup // every, None)
@@ -108,8 +109,9 @@ def exponents_of(
 
 def check_smooth(g: Any) -> None:
     """Refuse a phase map of a model without a tangent."""
-    if isinstance(g, PhaseMap) and not g.model.smooth:
-        raise TypeError(f"g must be smooth for tangents, got {type(g.model).__name__} with smooth=False: "
+    view = getattr(g, "system", g)  # a phase map at constant input knows its map
+    if isinstance(view, PhaseMap) and not view.model.smooth:
+        raise TypeError(f"g must be smooth for tangents, got {type(view.model).__name__} with smooth=False: "
                         "use two_trajectory_exponent")
 
 
@@ -170,7 +172,7 @@ def lyapunov(
     check.key("key", key)
     xs, n_steps = check_drive(g, inputs)
     state = start_state(g, z0)
-    n = g.n if isinstance(g, PhaseMap) else state.shape[0]
+    n = jax.eval_shape(lambda s: tree.phase(s)[0], state).shape[0]
     k = check.integer("k", n if k is None else k, 1)
     if k > n:
         raise ValueError(f"k must be at most the dimension of phase space ({n}), got {k}")

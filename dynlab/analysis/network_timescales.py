@@ -11,6 +11,7 @@ import numpy as np
 
 from dynlab import check, tree
 from dynlab.analysis.linearize import jacobian, phase_map
+from dynlab.analysis.modes import rates
 from dynlab.analysis.timescales import MIN_LAGS, Timescales, all_timescales, default_lags
 from dynlab.simulation import check_inputs, check_model, simulate
 
@@ -74,13 +75,14 @@ def _from_eigenvalues(values: Any, dt: Any, xp: Any) -> tuple[Any, ...]:
     """(..., n) eigenvalues -> sorted (tau, frequency, eigenvalues, status), with NumPy or jax.numpy."""
     order = xp.argsort(-xp.abs(values), axis=-1)
     values = xp.take_along_axis(values, order, axis=-1)
-    size = xp.abs(values)
-    inner = (size > 0) & (size != 1)
-    tau = xp.where(inner, -dt / xp.log(xp.where(inner, size, 0.5)), xp.where(size == 1, xp.inf, 0.0))
+    if xp is np:
+        rate, frequency = rates(values, dt, flow=False)
+    else:  # the same inside a trace
+        rate, frequency = jnp.log(jnp.abs(values)) / dt, jnp.angle(values) / (2 * np.pi * dt)
+    tau = xp.where(rate == 0, xp.inf, -1.0 / xp.where(rate == 0, 1.0, rate))
     finite = xp.all(xp.isfinite(values), axis=-1)
-    tau = xp.where(finite[..., None], tau, xp.nan)
-    frequency = xp.where(finite[..., None], xp.angle(values) / (2 * np.pi * dt), xp.nan)
-    status = xp.where(finite, xp.where(xp.any(size >= 1, axis=-1), 1, 0), 2)
+    tau, frequency = (xp.where(finite[..., None], value, xp.nan) for value in (tau, frequency))
+    status = xp.where(finite, xp.where(xp.any(rate >= 0, axis=-1), 1, 0), 2)
     return tau, frequency, values, status
 
 

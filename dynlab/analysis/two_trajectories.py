@@ -51,7 +51,8 @@ def _root_mean_square(g: Any, state: Any, xs: Any, n_steps: int) -> Array:
         new = advance(g, state, x)
         return new, jnp.sum(tree.phase(new)[0] ** 2)
 
-    mean = jnp.mean(jax.lax.scan(body, state, xs, length=n_steps)[1])
+    with jax.default_matmul_precision("highest"):
+        mean = jnp.mean(jax.lax.scan(body, state, xs, length=n_steps)[1])
     return jnp.where(mean > 0, jnp.sqrt(mean), 1.0)
 
 
@@ -80,7 +81,8 @@ def _pair(
 
     start = (state, restore(z + size * direction(named(key, "two_trajectories.start"), z.size, z.dtype)))
     times = jnp.arange(n_steps, dtype=jnp.int32)
-    _, (local, finite, apart) = jax.lax.scan(body, start, (times, xs), length=n_steps)
+    with jax.default_matmul_precision("highest"):  # the distance is small beside the state
+        _, (local, finite, apart) = jax.lax.scan(body, start, (times, xs), length=n_steps)
     counted = local[warmup:]
     n_merged = jnp.sum(counted == -jnp.inf).astype(jnp.int32)
     status = jnp.where(n_merged > 0, MERGED, FINE)
@@ -138,8 +140,9 @@ class EchoState:
     Attributes:
         exponents: (S,), the leading conditional exponent along the orbit of each start, nats per unit of `dt`.
         distance: scalar, the largest distance from the first orbit at the end, over the largest at the start.
-        holds: True when every exponent is negative and the orbits met: their last distance is below sqrt(eps) of
-            the norm of the last state. False is also what a run too short to meet gives.
+        holds: True when every exponent is negative and the orbits met: their last distance is at most sqrt(eps)
+            times the norm of the last state, or times their largest distance at the start where that is larger (orbits
+            that decay to rest together). False is also what a run too short to meet gives.
         status: 0 fine; 1 a state was not finite (then `holds` is False).
     """
 
@@ -154,7 +157,8 @@ def _echo_state(
     g: Any, states: Any, xs: Any, key: Array, dt: Any, *, warmup: int, n_steps: int, smooth: bool
 ) -> EchoState:
     def last(state: Any) -> Array:
-        return tree.phase(jax.lax.scan(lambda s, x: (advance(g, s, x), None), state, xs, length=n_steps)[0])[0]
+        with jax.default_matmul_precision("highest"):
+            return tree.phase(jax.lax.scan(lambda s, x: (advance(g, s, x), None), state, xs, length=n_steps)[0])[0]
 
     def exponent(state: Any) -> Array:
         if smooth:
@@ -165,10 +169,11 @@ def _echo_state(
     exponents = jax.vmap(exponent)(states)
     first, end = jax.vmap(lambda state: tree.phase(state)[0])(states), jax.vmap(last)(states)
     gap = jnp.max(jnp.linalg.norm(end - end[0], axis=-1))
-    scale = jnp.linalg.norm(end[0])
+    apart = jnp.max(jnp.linalg.norm(first - first[0], axis=-1))
+    scale = jnp.maximum(jnp.linalg.norm(end[0]), apart)  # of orbits that decay to rest the last state says nothing
     finite = jnp.all(jnp.isfinite(end)) & ~jnp.any(jnp.isnan(exponents))
-    met = gap <= math.sqrt(jnp.finfo(end.dtype).eps) * jnp.where(scale > 0, scale, 1.0)
-    distance = jnp.where(finite, gap / jnp.max(jnp.linalg.norm(first - first[0], axis=-1)), jnp.nan)
+    met = gap <= math.sqrt(jnp.finfo(end.dtype).eps) * scale
+    distance = jnp.where(finite, gap / apart, jnp.nan)
     status = jnp.where(finite, FINE, NOT_FINITE).astype(jnp.int32)
     return EchoState(exponents, distance, finite & met & jnp.all(exponents < 0), status)
 

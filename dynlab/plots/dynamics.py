@@ -46,9 +46,10 @@ def _draw_points(ax: Any, shown: np.ndarray, counts: np.ndarray | None) -> None:
     if counts is None:
         ax.scatter(*shown.T, color="black", marker="o", label=f"fixed points ({len(shown)})", **style)
         return
+    unstable = np.unique(counts[counts > 0])  # the first style is for stable points alone
     for count in np.unique(counts):
         mine = shown[counts == count]
-        index = int(count) % len(COLORS)
+        index = 0 if count == 0 else 1 + int(np.searchsorted(unstable, count)) % (len(COLORS) - 1)
         label = f"{_kind(int(count))} ({len(mine)})"
         ax.scatter(*mine.T, color=COLORS[index], marker=MARKERS[index], label=label, **style)
 
