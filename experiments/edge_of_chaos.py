@@ -254,6 +254,8 @@ def draw(config: Config, found: dict[str, np.ndarray], edge: float, figure: Any)
                                   bound_label=f"N = {n}", ylabel="capacity",
                                   title="(c) information processing capacity", ax=panels[1, 0])
     ax.set_ylim(top=1.12 * n)
+    ax.get_legend().set_loc("upper right")  # the panels stand close: inside, below the bound
+    ax.get_legend().set_bbox_to_anchor((1.0, 0.88))
     kernel, general = found["kernel_rank"], found["generalisation_rank"]
     line({"KR": kernel, "GR": general, "KR - GR": kernel - general}, ylabel="rank",
          title="(d) kernel rank KR, generalisation rank GR", ax=panels[1, 1])

@@ -66,7 +66,7 @@ class Config:
 
     @staticmethod
     def smoke() -> Config:
-        """A coarse grid, two seeds: seconds."""
+        """A coarse grid, two seeds, short series."""
         return Config(n_units=30, spectral_radii=(0.4, 0.9, 1.4), leak_rates=(0.4, 1.0), input_scalings=(0.1, 1.0),
                       n_seeds=2, n_train=300, n_test=200, washout=60, max_delay=40)
 
