@@ -8,7 +8,7 @@ A model is written once, as one pure step on one sample; simulation, training an
 * ``init`` reads the knobs and writes whatever must act at run time into params. ``step`` and ``observe`` read only
   params, state, x, key and static fields, so params can be trained, swept and analysed on their own.
 * What a model may add for the analyses: ``bounded`` (static; True when some ball is mapped into itself whatever the
-  weights and the input, so that the fixed points' index sum is 1) and ``time_constants(params)``, the units' own time constants.
+  weights and the input, so that the fixed points' index sum is 1) and ``time_constants(params)``, those of its units.
 * Methods are unbatched and not jitted. ``x`` may be any pytree.
 """
 
