@@ -144,6 +144,8 @@ def test_exponents_at_constant_input_are_those_of_the_point(key):
     points = classify(f, fixed_points(f, normal(key, 64, 6)))
     found = lyapunov(f, 400, k=1, warmup=200, key=key)
     np.testing.assert_allclose(found.exponents[0], np.log(np.abs(points.modes.eigenvalues[0, 0])), atol=0.02)
+    with pytest.raises(ValueError, match="inputs must be the number of steps for a map at constant input"):
+        lyapunov(f, jnp.zeros((10, 1)), key=key)
     spiking = LIF(n_units=4)
     view = phase_map(spiking, spiking.init(key), smooth=False).at(jnp.zeros(3))
     with pytest.raises(TypeError, match="two_trajectory_exponent"):

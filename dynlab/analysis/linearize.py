@@ -237,6 +237,9 @@ def check_drive(g: Any, inputs: Any) -> tuple[Any, int]:
             raise ValueError(f"inputs must be a series (time, features) for a model with input (features {sizes}), got "
                              f"{inputs!r}: zeros for a model at rest")
         return None, check.integer("inputs", inputs, 1)
+    if isinstance(g, FixedInput):
+        raise ValueError("inputs must be the number of steps for a map at constant input, got a series: give it to the "
+                         "phase map itself")
     if inputs is None:
         raise ValueError("inputs must be a series (time, features), or the number of steps of a system without input, "
                          "got None")

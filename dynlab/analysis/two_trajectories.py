@@ -206,11 +206,12 @@ def echo_state(
     starts = check.array("starts", starts)
     if starts.ndim != 2 or starts.shape[0] < 2:
         raise ValueError(f"starts must have shape (S, n) with S at least 2, got {starts.shape}")
-    if isinstance(g, PhaseMap) and starts.shape[1] != g.n:
-        raise ValueError(f"starts must have shape (S, {g.n}), got {starts.shape}")
+    view = getattr(g, "system", g)  # a phase map at constant input knows its map
+    if isinstance(view, PhaseMap) and starts.shape[1] != view.n:
+        raise ValueError(f"starts must have shape (S, {view.n}), got {starts.shape}")
     if not check.is_traced(starts) and bool(jnp.all(starts == starts[0])):
         raise ValueError(f"starts must differ, got {starts.shape[0]} equal rows")
-    smooth = not isinstance(g, PhaseMap) or g.model.smooth
-    states = jax.vmap(g.restore)(starts) if isinstance(g, PhaseMap) else starts
+    smooth = not isinstance(view, PhaseMap) or view.model.smooth
+    states = jax.vmap(view.restore)(starts) if isinstance(view, PhaseMap) else starts
     return _echo_state(as_function(g), states, xs, key, time_step(g, dt), warmup=check_warmup(warmup, n_steps),
                        n_steps=n_steps, smooth=smooth)
