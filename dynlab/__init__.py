@@ -19,6 +19,9 @@ _PUBLIC = {
     "GRU": "dynlab.models.gru",
     "LSTM": "dynlab.models.lstm",
     "RNN": "dynlab.models.rnn",
+    "LeakyRNN": "dynlab.models.leaky_rnn",
+    "LeakyFlow": "dynlab.models.leaky_rnn",
+    "LeakyParams": "dynlab.models.leaky_rnn",
     "from_step": "dynlab.interop.functions",
     "from_torch": "dynlab.interop.torch",
     "Stack": "dynlab.combine",
@@ -86,6 +89,20 @@ _PUBLIC = {
     "procrustes": "dynlab.analysis.similarity",
     "cka": "dynlab.analysis.similarity",
     "subspace_angles": "dynlab.analysis.similarity",
+    "pca_dim": "dynlab.analysis.geometry",
+    "ablate": "dynlab.analysis.perturb",
+    "ablate_readout": "dynlab.analysis.perturb",
+    "ablation_groups": "dynlab.analysis.perturb",
+    "perturb_weights": "dynlab.analysis.perturb",
+    "perturb_tau": "dynlab.analysis.perturb",
+    "relative_accuracy": "dynlab.analysis.perturb",
+    "half_damage": "dynlab.analysis.perturb",
+    "streaming_accuracy": "dynlab.analysis.streaming",
+    "Ablation": "dynlab.analysis.damage",
+    "ablation": "dynlab.analysis.damage",
+    "Perturbation": "dynlab.analysis.damage",
+    "perturbation": "dynlab.analysis.damage",
+    "forget_gate_timescale": "dynlab.analysis.gates_timescale",
     "MemoryCapacity": "dynlab.analysis.capacity",
     "memory_capacity": "dynlab.analysis.capacity",
     "ridge": "dynlab.readout.ridge",
@@ -111,7 +128,7 @@ _PUBLIC = {
 }
 _MODULES = (
     "analysis", "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plots", "protocol",
-    "readout", "simulation", "sweep", "tasks", "tree",
+    "readout", "simulation", "sweep", "tasks", "train", "tree",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -9,6 +9,9 @@ A model is written once, as one pure step on one sample; simulation, training an
   params, state, x, key and static fields, so params can be trained, swept and analysed on their own.
 * What a model may add for the analyses: ``bounded`` (static; True when some ball is mapped into itself whatever the
   weights and the input, so that the fixed points' index sum is 1) and ``time_constants(params)``, those of its units.
+* What a model may add for training: ``drive(params, state, x, key)`` and ``update(params, state, u)``, with
+  ``step(params, state, x, key) = update(params, state, drive(params, state, x, key))``, `drive` linear in weights and
+  state and `update` unit by unit. Its gradient then stores states and drives only (:mod:`dynlab.train.unroll`).
 * Methods are unbatched and not jitted. ``x`` may be any pytree.
 """
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
+import inspect
 import sys
 import time
 from collections.abc import Sequence
@@ -145,7 +147,13 @@ def execute(entry: catalogue.Entry, module: ModuleType, order: Order, console: C
     if order.sweep:
         result = sweeping.run(module, entry.name, order.config, order.sweep, order.seed, order.out, reporter)
     else:
-        result = module.run(order.config, jax.random.key(order.seed), reporter)
+        more = {}
+        if "folder" in inspect.signature(module.run).parameters:
+            if importlib.util.find_spec("orbax") is None:
+                console.print("cannot be resumed when interrupted: pip install 'dynlab[checkpoints]'", markup=False)
+            else:
+                more = {"folder": order.out / "checkpoint"}
+        result = module.run(order.config, jax.random.key(order.seed), reporter, **more)
     seconds = time.perf_counter() - started
     stored = {"experiment": entry.name, "seed": order.seed, "config": order.config}
     if order.sweep:

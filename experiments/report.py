@@ -39,6 +39,10 @@ class Reporter:
         with Progress(*columns, console=self.console) as bar:
             yield from bar.track(items, description=escape(label))
 
+    def note(self, line: str) -> None:
+        """One line between the others, such as the loss after an epoch."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
 
 def text(value: Any) -> str:
     """One cell: numbers with four significant digits, None and NaN as a dash."""

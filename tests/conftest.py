@@ -8,6 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: several proc
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,13 @@ import pytest
 
 # Only typed keys (jax.random.key): an old-style uint32 key that slips in is an error.
 jax.config.update("jax_legacy_prng_key", "error")
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes very many small objects that live on in caches; Python's own thresholds look through them often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @dataclass

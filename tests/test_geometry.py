@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dynlab.analysis import geometry
-from dynlab.analysis.geometry import participation_ratio, pca, tangling
+from dynlab.analysis.geometry import participation_ratio, pca, pca_dim, tangling
 
 RNG = np.random.default_rng(0)
 SKEWED = RNG.exponential(size=(200, 6)) * np.array([3.0, 2.0, 1.0, 0.5, 0.1, 0.01]) + 2.0
@@ -112,6 +112,22 @@ def test_pca_is_the_decomposition_of_the_covariance(tol):
     np.testing.assert_allclose(result.mean, SKEWED.mean(axis=0), rtol=tol(1e-6, 1e-12))
     assert result.status == 0
     assert np.all(np.asarray(result.components)[np.arange(6), np.abs(result.components).argmax(axis=1)] > 0)
+
+
+@pytest.mark.conformance
+def test_pca_dim_is_a_count():
+    """Variances 8, 4, 2, 1, 1 of 16: cumulative 0.5, 0.75, 0.875, 0.9375, 1; above the threshold, not at it."""
+    rng = np.random.default_rng(3)
+    x = np.linalg.qr(rng.normal(size=(40, 6)) - 0.0)[0]
+    x = np.linalg.qr(x - x.mean(axis=0))[0][:, :5] * np.sqrt([8.0, 4.0, 2.0, 1.0, 1.0])
+    x = x @ np.linalg.qr(rng.normal(size=(5, 5)))[0] + 3.0
+    wanted = {0.0: 1, 0.45: 1, 0.55: 2, 0.8: 3, 0.9: 4, 0.95: 5, 1.0: 5}
+    for threshold, count in wanted.items():
+        assert pca_dim(x, threshold) == count
+    assert pca_dim(x) == 4
+    assert pca_dim(np.outer(np.arange(40.0), np.arange(1.0, 6.0))) == 1  # a line: the index from 0 would say 0
+    assert pca_dim(np.full((40, 5), 0.1)) == 0
+    np.testing.assert_array_equal(jax.vmap(lambda t: pca_dim(x, t))(jnp.array(list(wanted))), list(wanted.values()))
 
 
 def test_small_variances_survive_float32():

@@ -151,6 +151,31 @@ def pca(x: Any, k: int) -> PCA:
     return _pca(x, k=int(k))
 
 
+@jax.jit
+def _pca_dim(x: Array, threshold: Any) -> Array:
+    found = _pca(x, k=min(x.shape))
+    share = jnp.cumsum(found.variance) / found.total_variance
+    count = jnp.minimum(1 + jnp.sum(share <= threshold), share.shape[0])
+    return jnp.where(found.total_variance > 0, count, 0).astype(jnp.int32)
+
+
+def pca_dim(x: Any, threshold: float | Array = 0.9) -> Array:
+    """The number of principal components that explain more than the share `threshold` of the variance of `x` (T, n).
+
+    The least k whose cumulative share is above `threshold`: a count, 1 for a line. (An index from 0, as some code
+    reports it, is one less.)
+
+    Returns:
+        int32 scalar; 0 for a constant `x`, or for one that is not finite inside a trace.
+
+    Raises:
+        ValueError, TypeError: `x` not finite or not of shape (T, n), T below 2, `threshold` outside [0, 1].
+    """
+    x = check.series("x", x, batched=False, min_length=2)
+    check.scalar("threshold", threshold, 0.0, 1.0)
+    return _pca_dim(x, threshold)
+
+
 def velocity(x: Array, dt: Any) -> Array:
     """Time derivative (T, ...) of `x` (T, ...): central differences, one-sided ones of second order at the ends."""
     first = (-3.0 * x[0] + 4.0 * x[1] - x[2]) / 2.0

@@ -21,6 +21,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": _identity,
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
+    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01
+    "softplus": jax.nn.softplus,
 }
 
 SATURATING = ("tanh", "sigmoid")

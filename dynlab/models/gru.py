@@ -71,18 +71,33 @@ class GRU:
 
     def step(self, params: GateParams, state: Array, x: Array, key: Array | None = None) -> Array:
         """One update, (N,) -> (N,); x is (D,). There is no noise: `key` is not used."""
+        if self.reset == "after":
+            return self.update(params, state, self.drive(params, state, x))
         n = self.n_units
         from_input = matvec(params.weight_ih, x) + params.bias_ih
-        if self.reset == "after":
-            from_state = matvec(params.weight_hh, state) + params.bias_hh
-            r, z = jnp.split(jax.nn.sigmoid(from_input[: 2 * n] + from_state[: 2 * n]), 2)
-            new = jnp.tanh(from_input[2 * n :] + r * from_state[2 * n :])
-        else:
-            gates = matvec(params.weight_hh[: 2 * n], state) + params.bias_hh[: 2 * n]
-            r, z = jnp.split(jax.nn.sigmoid(from_input[: 2 * n] + gates), 2)
-            new = jnp.tanh(from_input[2 * n :] + matvec(params.weight_hh[2 * n :], r * state) + params.bias_hh[2 * n :])
+        gates = matvec(params.weight_hh[: 2 * n], state) + params.bias_hh[: 2 * n]
+        r, z = jnp.split(jax.nn.sigmoid(from_input[: 2 * n] + gates), 2)
+        new = jnp.tanh(from_input[2 * n :] + matvec(params.weight_hh[2 * n :], r * state) + params.bias_hh[2 * n :])
+        return (1.0 - z) * new + z * state
+
+    @property
+    def drive(self) -> Any:
+        """For reset "after": ``drive(params, state, x)``, all that is linear in the weights, a pair of (3 N,)."""
+        if self.reset == "before":
+            raise AttributeError('with reset "before" a product lies behind a gate: there is no separate drive')
+        return _drive
+
+    def update(self, params: GateParams, state: Array, u: tuple[Array, Array]) -> Array:
+        """The new state (N,) from the old one and the drive, unit by unit (reset "after")."""
+        n, (from_input, from_state) = self.n_units, u
+        r, z = jnp.split(jax.nn.sigmoid(from_input[: 2 * n] + from_state[: 2 * n]), 2)
+        new = jnp.tanh(from_input[2 * n :] + r * from_state[2 * n :])
         return (1.0 - z) * new + z * state
 
     def observe(self, params: GateParams, state: Array) -> Array:
         """The state itself (N,)."""
         return state
+
+
+def _drive(params: GateParams, state: Array, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+    return matvec(params.weight_ih, x) + params.bias_ih, matvec(params.weight_hh, state) + params.bias_hh

@@ -71,8 +71,15 @@ class LSTM:
 
     def step(self, params: GateParams, state: LSTMState, x: Array, key: Array | None = None) -> LSTMState:
         """One update of h and c; x is (D,). There is no noise: `key` is not used."""
-        drive = matvec(params.weight_ih, x) + params.bias_ih + matvec(params.weight_hh, state.h) + params.bias_hh
-        i, f, g, o = jnp.split(drive, 4)
+        return self.update(params, state, self.drive(params, state, x))
+
+    def drive(self, params: GateParams, state: LSTMState, x: Array, key: Array | None = None) -> Array:
+        """All that is linear in the weights, (4 N,)."""
+        return matvec(params.weight_ih, x) + params.bias_ih + matvec(params.weight_hh, state.h) + params.bias_hh
+
+    def update(self, params: GateParams, state: LSTMState, u: Array) -> LSTMState:
+        """The new state from the old one and the drive, unit by unit."""
+        i, f, g, o = jnp.split(u, 4)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         return LSTMState(h=jax.nn.sigmoid(o) * jnp.tanh(c), c=c)
 

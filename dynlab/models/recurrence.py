@@ -1,4 +1,4 @@
-"""The recurrent product x -> W x in three forms behind one interface: dense, fixed in-degree gather, roll.
+"""The recurrent product x -> W x behind one interface: dense, fixed in-degree gather, roll, low rank.
 
 Each form has ``apply(x)`` (one product), ``dense()`` (the matrix W, (N, N), acting from the left) and
 ``scaled(factor)``. They give equal results for the same weights; which one is used is a matter of speed only
@@ -87,7 +87,29 @@ class Roll:
         return Roll(self.values * factor)
 
 
-Recurrence = Dense | Gather | Roll
+@tree.dataclass
+class LowRank:
+    """W = left right^T, with left and right (N, R): two thin products instead of one with W."""
+
+    left: Array
+    right: Array
+
+    @property
+    def n_units(self) -> int:
+        return self.left.shape[-2]
+
+    def apply(self, x: Array) -> Array:
+        inner = jnp.matmul(self.right.T, x, precision=jax.lax.Precision.HIGHEST)
+        return jnp.matmul(self.left, inner, precision=jax.lax.Precision.HIGHEST)
+
+    def dense(self) -> Array:
+        return jnp.matmul(self.left, self.right.T, precision=jax.lax.Precision.HIGHEST)
+
+    def scaled(self, factor: Array | float) -> LowRank:
+        return LowRank(self.left * factor, self.right)
+
+
+Recurrence = Dense | Gather | Roll | LowRank
 
 
 def choose(drawn: Any, form: str) -> Recurrence:

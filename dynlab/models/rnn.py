@@ -65,8 +65,15 @@ class RNN:
 
     def step(self, params: GateParams, state: Array, x: Array, key: Array | None = None) -> Array:
         """One update, (N,) -> (N,); x is (D,). There is no noise: `key` is not used."""
-        drive = matvec(params.weight_ih, x) + params.bias_ih + matvec(params.weight_hh, state) + params.bias_hh
-        return activation(self.activation)(drive)
+        return self.update(params, state, self.drive(params, state, x))
+
+    def drive(self, params: GateParams, state: Array, x: Array, key: Array | None = None) -> Array:
+        """All that is linear in the weights, (N,)."""
+        return matvec(params.weight_ih, x) + params.bias_ih + matvec(params.weight_hh, state) + params.bias_hh
+
+    def update(self, params: GateParams, state: Array, u: Array) -> Array:
+        """The new state (N,) from the drive."""
+        return activation(self.activation)(u)
 
     def observe(self, params: GateParams, state: Array) -> Array:
         """The state itself (N,)."""

@@ -14,8 +14,9 @@ from dynlab.plots.dynamics import (
 )
 from dynlab.plots.results import attractor, capacity_lines, forecast, heat_map, memory_curve
 from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS
+from dynlab.plots.training import learning_curve
 
 __all__ = [
     "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "capacity_by_degree", "capacity_lines",
-    "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "memory_curve", "spectrum",
+    "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve", "memory_curve", "spectrum",
 ]

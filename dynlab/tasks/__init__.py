@@ -1,23 +1,40 @@
 """Tasks: pure generators of trials. ``task.sample(key)`` gives a :class:`Trial`; systems also have ``series(key)``."""
 
-from dynlab.tasks.base import Trial, integrate, rk4_step
+from dynlab.tasks.base import CognitiveTrial, Trial, integrate, rk4_step, weighted_squares
+from dynlab.tasks.context_decision import ContextDecision
 from dynlab.tasks.delay import Delay
 from dynlab.tasks.flip_flop import FlipFlop
 from dynlab.tasks.henon import Henon, henon_map
 from dynlab.tasks.lorenz import Lorenz, lorenz_field
 from dynlab.tasks.mackey_glass import MackeyGlass, mackey_glass_field, mackey_glass_solve
+from dynlab.tasks.match_to_sample import MatchToSample
 from dynlab.tasks.narma import Narma, narma_step
+from dynlab.tasks.parity import NDMS, Bits, NParity
+from dynlab.tasks.perceptual_decision import PerceptualDecision
+from dynlab.tasks.recall import Recall
 from dynlab.tasks.rossler import Rossler, rossler_field
+from dynlab.tasks.sine import Sine
+from dynlab.tasks.yang import Yang
 
 __all__ = [
+    "NDMS",
+    "Bits",
+    "CognitiveTrial",
+    "ContextDecision",
     "Delay",
     "FlipFlop",
     "Henon",
     "Lorenz",
     "MackeyGlass",
+    "MatchToSample",
+    "NParity",
     "Narma",
+    "PerceptualDecision",
+    "Recall",
     "Rossler",
+    "Sine",
     "Trial",
+    "Yang",
     "henon_map",
     "integrate",
     "lorenz_field",
@@ -26,4 +43,5 @@ __all__ = [
     "narma_step",
     "rk4_step",
     "rossler_field",
+    "weighted_squares",
 ]

@@ -29,6 +29,56 @@ class Trial:
     mask: Array  # (time,), 1.0 where the step counts, 0.0 where not
 
 
+@tree.dataclass
+class CognitiveTrial:
+    r"""One draw of a cognitive task: a :class:`Trial` with weights for each channel and the truth behind the draw.
+
+    All trials of a task have one static number of steps, T. A trial that ends earlier (``truth["end"]`` steps) has
+    zeros after its end, in inputs, targets and mask: durations differ from trial to trial and nothing compiles anew.
+    `mask` is a weight of the error, not only 0 or 1; :func:`weighted_squares` is the loss that it belongs to.
+    """
+
+    inputs: Array  # (time, n_in)
+    targets: Array  # (time, n_out), targets[t] belongs to the state that has seen inputs[t]
+    mask: Array  # (time,), weight of the error at each step, 0.0 where the step does not count
+    channel_weights: Array  # (n_out,), weight of the error on each output
+    truth: dict[str, Array]  # what was drawn; the task says which entries; "end" is always there
+
+
+def weighted_squares(trial: CognitiveTrial, outputs: Array) -> Array:
+    r"""The squared error of one trial, weighted **before** squaring, averaged over its steps and channels.
+
+    .. math::
+        L = \frac{1}{T_{end}\, n_{out}} \sum_{t < T_{end}} \sum_j \big(m_t w_j (\hat y_{tj} - y_{tj})\big)^2
+
+    A mask of 5 thus counts 25-fold. Source: G. R. Yang et al., Nature Neuroscience 22, 297 (2019),
+    doi:10.1038/s41593-018-0310-2 (their code; there all trials of a batch have one length).
+
+    Args:
+        trial: one trial; batches by ``jax.vmap``.
+        outputs: (time, n_out).
+
+    Returns:
+        scalar. Steps of weight 0 add nothing, whatever they hold.
+
+    Raises:
+        ValueError: if `outputs` has another shape than the targets.
+    """
+    same_shape(trial, outputs)
+    weights = trial.mask[:, None] * trial.channel_weights
+    errors = jnp.where(weights > 0, weights * (outputs - trial.targets), 0.0)
+    return jnp.sum(errors**2) / jnp.maximum(trial.truth["end"] * outputs.shape[-1], 1)
+
+
+def same_shape(trial: Trial | CognitiveTrial, outputs: Array) -> None:
+    """Require outputs of the shape of one trial's targets."""
+    if jnp.shape(outputs) != jnp.shape(trial.targets) or jnp.ndim(outputs) != 2:
+        raise ValueError(
+            f"outputs must have the shape of one trial's targets, (time, n_out), here {jnp.shape(trial.targets)}, "
+            f"got {jnp.shape(outputs)}; for a batch use jax.vmap"
+        )
+
+
 def ahead(series: Array, horizon: int) -> Trial:
     """Prediction `horizon` steps ahead: of T rows, T - horizon inputs with targets[t] = series[t + horizon]."""
     inputs, targets = series[:-horizon], series[horizon:]
