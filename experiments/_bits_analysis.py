@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,11 +27,13 @@ from dynlab import (
     phase_map,
     simulate,
     streaming_accuracy,
+    train,
     tree,
 )
 from dynlab.keys import named
 from dynlab.models.leaky_rnn import LeakyParams
-from experiments._bits import FIRST_N, Heads, Network
+from dynlab.readout.linear import Linear
+from experiments._bits import FIRST_N, Heads, Kept, Network, constraints_of, heads_of, optimiser_of
 
 Array = jax.Array
 LAGS = 30  # short on purpose: long lags are bias
@@ -54,6 +57,10 @@ class Analysis:
     """Ablate units and perturb weights and time constants at the largest N."""
     repeats: int = 10
     """Streams (and directions) of each damage."""
+    retrain_to: int = 0
+    """Retrain each network with one head on every N from the one it solved up to this one; 0 for not."""
+    retrain_epochs: int = 20
+    """Epochs of each retraining."""
 
 
 def values_of(network: Network) -> tuple[float, float]:
@@ -134,25 +141,53 @@ def dynamics_of(heads: Heads, network: Network, states: Array, key: Array) -> di
 def damage_of(heads: Heads, network: Network, n: int, key: Array, task: str, config: Analysis) -> dict[str, Any]:
     """Accuracy on fair bits, and what ablation and perturbation leave of it."""
     head = 0 if heads.one_head else n - FIRST_N
-    about: dict[str, Any] = {"n": n, "head": head, "task": task, "values": values_of(network)}
+    leaky = isinstance(network.rnn, LeakyParams)  # gated networks are trained from the zero state, these are not
+    about: dict[str, Any] = {"n": n, "head": head, "task": task, "values": values_of(network), "random_start": leaky}
     keys = jax.random.split(named(key, "streams"), config.repeats)
     base = [float(streaming_accuracy(heads.model, network.rnn, network.readout, k, **about)) for k in keys]
     out: dict[str, Any] = {"accuracy": float(np.mean(base))}
     if not config.damage:
         return out
     options = about | {"repeats": config.repeats}
-    if isinstance(network.rnn, LeakyParams):
-        tau = heads.model.time_constants(network.rnn)
+    if leaky:
+        tau = network.rnn.tau  # as trained: those below the clamp are in order
         short, long = (np.asarray(group) for group in ablation_groups(tau, min(20, tau.shape[0] // 2)))
         lost = ablation(heads.model, network.rnn, network.readout, named(key, "ablate"), np.r_[short, long], **options)
         relative = np.asarray(lost.relative)
         out |= {"short": float(np.mean(relative[: len(short)])), "long": float(np.mean(relative[len(short) :])),
-                "tau_short": float(np.mean(tau[short])), "tau_long": float(np.mean(tau[long]))}
+                "tau_short": float(np.mean(np.maximum(tau[short], 1.0))), "tau_long": float(np.mean(tau[long]))}
     for what, sizes in (("weights", WEIGHT_SIZES), ("tau", TAU_SIZES)):
-        if what == "tau" and not isinstance(network.rnn, LeakyParams):
+        if what == "tau" and not leaky:
             continue
         hurt = perturbation(heads.model, network.rnn, network.readout, named(key, what), sizes, what=what, **options)
         out |= {f"half_{what}": float(hurt.half_damage), f"relative_{what}": np.asarray(hurt.relative)}
+    return out
+
+
+def retraining(training: Any, network: Network, n: int, key: Array, config: Analysis) -> dict[int, float]:
+    """Accuracy on fair bits after retraining on each N alone, from the network that solved n, with its newest head.
+
+    The start is the same for every N; all are one program.
+    """
+    single = dataclasses.replace(training, curriculum="single", max_n=config.retrain_to, n_epochs=config.retrain_epochs)
+    heads = heads_of(single)
+    first = min(2 * (n - FIRST_N), network.readout.weights.shape[-1] - 2)
+    newest = slice(first, first + 2)
+    start = Network(network.rnn, Linear(network.readout.weights[:, newest], network.readout.intercept[newest]))
+    one = jax.tree.map(lambda leaf: leaf[None], start)
+    leaky = isinstance(network.rnn, LeakyParams)
+    optimiser, constraints, out = optimiser_of(single), constraints_of(single, one), {}
+    for later in range(n, config.retrain_to + 1):
+        task = jnp.int32(later - FIRST_N)
+        at = dataclasses.replace(heads.curriculum.init(), low=task, high=task)
+        own = jax.random.fold_in(named(key, "retrain"), later)
+        fit = train.fit(heads, one, own[None], optimiser=optimiser, n_epochs=config.retrain_epochs,
+                        n_updates=single.n_updates, constraints=constraints, together=False,
+                        stage=jax.tree.map(lambda leaf: leaf[None], Kept(at, ())))
+        trained = jax.tree.map(lambda leaf: leaf[0], fit.params)
+        out[later] = float(streaming_accuracy(
+            heads.model, trained.rnn, trained.readout, named(own, "stream"), n=later, head=0, task=training.task,
+            values=values_of(network), random_start=leaky, n_steps=10_000))
     return out
 
 
@@ -163,3 +198,5 @@ def validate(config: Analysis) -> None:
     check.integer("timescale_steps", config.timescale_steps, 10 * LAGS)
     check.integer("timescale_trials", config.timescale_trials, 1)
     check.integer("repeats", config.repeats, 1)
+    check.integer("retrain_to", config.retrain_to, 0)
+    check.integer("retrain_epochs", config.retrain_epochs, 1)

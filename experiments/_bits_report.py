@@ -144,6 +144,8 @@ def summarise(config: Any, fit: Any, rows: list[dict[str, Any]]) -> Result:
               "n": Variable(("n",), FIRST_N + np.arange(solved.shape[1]), "bits", "N")}
     figures = {f"network_{r['network']}_{name}": float(value) for r in last for name, value in r.items()
                if isinstance(value, float)}
+    for r in last:
+        figures |= {f"network_{r['network']}_retrained_{n}": a for n, a in r.get("retrained", {}).items()}
     reached = np.sum(np.isfinite(solved), axis=1) + FIRST_N - 1
     figures |= {"epochs": float(fit.epochs), "smallest_n": float(reached.min()), "largest_n": float(reached.max())}
     plot_of = {"training": partial(_draw_training, history)}

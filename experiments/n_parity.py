@@ -36,7 +36,7 @@ class Config(_bits.Training, _bits_analysis.Analysis):
     def smoke() -> Config:
         """A small network, N up to 3: seconds."""
         return Config(n_units=32, max_n=3, n_networks=2, together=True, n_epochs=6, n_updates=80, n_tests=5, batch=64,
-                      timescale_steps=1000, timescale_trials=2, repeats=2)
+                      timescale_steps=1000, timescale_trials=2, repeats=2, retrain_to=3, retrain_epochs=1)
 
 
 def validate(config: Config) -> None:
@@ -69,6 +69,8 @@ def measure(config: Config, heads: _bits.Heads, fit: Any, job: tuple[int, int, b
     if last:
         row.update(_bits_analysis.dynamics_of(heads, network, points, own))
         row |= _bits_analysis.damage_of(heads, network, n, own, config.task, config)
+        if config.retrain_to:
+            row["retrained"] = _bits_analysis.retraining(config, network, n, own, config)
     return row
 
 

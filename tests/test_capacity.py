@@ -12,10 +12,10 @@ from dynlab import ESN, esn_from_arrays, memory_capacity
 from dynlab.analysis.capacity import lagged, squared_correlation
 from dynlab.keys import named
 
-pytestmark = pytest.mark.conformance
 LINEAR = ESN(n_units=20, activation="identity", input_scaling=0.1)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(("n", "rho"), [(20, 0.95), (20, 0.8), (50, 0.95)])
 def test_linear_cycle(n, rho, key):
     """Sum over k >= 1 of MC_k = N - 1 + rho^(2N); with the present input, N. Beyond 5 N: under 0.006."""
@@ -25,6 +25,7 @@ def test_linear_cycle(n, rho, key):
     assert float(result.total + result.per_delay[0]) == pytest.approx(n, abs=0.15)
 
 
+@pytest.mark.conformance
 def test_linear_delay_line(key):
     """MC_k = 1 for k < N and 0 after; the input enters at the first unit only."""
     chain = np.diag(np.ones(19), -1)
@@ -65,6 +66,7 @@ def reference(params, u, max_delay, start, n_train, ridge):
     return (1 - (1 - r2) * (m - 1) / (m - 2))[1:].sum()
 
 
+@pytest.mark.conformance
 def test_float32_keeps_the_memory_of_a_random_linear_network(key, x64):
     """N = 100, ridge 1e-8: within 2 % of float64 (plain float32 normal equations lose 25 %)."""
     model = ESN(n_units=100, activation="identity", connectivity=1.0, spectral_radius=0.9)
@@ -94,6 +96,7 @@ def test_noise_costs_memory(key):
     assert float(noisy.total) < float(quiet.total) - 2
 
 
+@pytest.mark.conformance
 def test_lagged_and_adjusted_correlation(key):
     u = jnp.arange(10.0)
     np.testing.assert_array_equal(lagged(u, 2)[0], [2.0, 1.0, 0.0])

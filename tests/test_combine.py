@@ -10,9 +10,8 @@ import pytest
 from dynlab import ESN, Hold, Stack, generate, simulate
 from dynlab.readout.linear import Linear
 
-pytestmark = pytest.mark.conformance
 
-
+@pytest.mark.conformance
 def test_stack_feeds_features_forward(key, tol):
     first, second = ESN(n_units=8), ESN(n_inputs=8, n_units=6, leak_rate=0.5)
     model = Stack((first, second))
@@ -31,6 +30,7 @@ def test_layers_of_a_stack_draw_differently(key):
     assert not np.allclose(params[0].recurrent.dense(), params[1].recurrent.dense())
 
 
+@pytest.mark.conformance
 def test_hold_repeats_each_input(key, tol):
     inner = ESN(n_units=8, leak_rate=0.4)
     model = Hold(inner, n_ticks=3)
@@ -41,6 +41,7 @@ def test_hold_repeats_each_input(key, tol):
     assert model.dt == 3.0
 
 
+@pytest.mark.conformance
 def test_closed_loop_of_a_deep_model(key):
     model = Stack((ESN(n_inputs=2, n_units=8), ESN(n_inputs=8, n_units=6)))
     params = model.init(key)

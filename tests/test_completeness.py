@@ -20,11 +20,12 @@ def normal(key, *shape):
 
 def newton(weights: np.ndarray, z: np.ndarray, steps: int = 300) -> np.ndarray:
     """Plain Newton on tanh(W z) - z from every start, in float64; rows that did not converge are dropped."""
-    eye = np.eye(z.shape[1])
+    eye, z = np.eye(z.shape[1]), np.array(z)
     for _ in range(steps):
-        value = np.tanh(z @ weights.T)
+        away = np.linalg.norm(np.tanh(z @ weights.T) - z, axis=1) > 1e-13  # the others are there: no more solves
+        value = np.tanh(z[away] @ weights.T)
         jacobian = (1 - value**2)[:, :, None] * weights - eye
-        z = z - np.linalg.solve(jacobian, (value - z)[:, :, None])[:, :, 0]
+        z[away] -= np.linalg.solve(jacobian, (value - z[away])[:, :, None])[:, :, 0]
     good = np.linalg.norm(np.tanh(z @ weights.T) - z, axis=1) < 1e-10
     return z[good]
 

@@ -9,7 +9,6 @@ from zoo_models import Gated, RateFlow
 
 from dynlab import Euler, ExpEuler, FlowMap, simulate
 
-pytestmark = pytest.mark.conformance
 FLOW = RateFlow(n_units=5, tau=2.0, gain=1.2)
 DECAY = RateFlow(n_units=5, tau=2.0, gain=0.0, sigma=0.3)  # linear: dx/dt = (W_in u - x) / tau
 
@@ -20,6 +19,7 @@ def end(wrapper, key, time=4.0, **kwargs):
     return simulate(model, model.init(key), jnp.ones((round(time / dt), 2)), record=None).state
 
 
+@pytest.mark.conformance
 def test_euler_converges_with_order_one_to_the_solver(key, x64):
     exact = end(FlowMap, key, dt=1.0, rtol=1e-6, atol=1e-8)
     errors = [float(jnp.abs(end(Euler, key, dt=dt) - exact).max()) for dt in (0.1, 0.05, 0.025)]
@@ -33,6 +33,7 @@ def test_solvers_agree(key, tol):
     np.testing.assert_allclose(results[2], results[0], atol=1e-4)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("dt", [0.1, 3.0])
 def test_exponential_euler_is_exact_for_a_linear_flow_at_any_step(dt, key, tol):
     model = ExpEuler(DECAY, dt=dt)

@@ -90,7 +90,7 @@ def test_unit_spectral_radius_and_one_draw_also_in_a_trace(topology, key, tol):
 
 def test_radius_of_large_networks(key):
     """Above 1,000 units ARPACK takes over, for dense and sparse weights; inside a trace the power estimate."""
-    sparse = ESN(n_units=1500, connectivity=0.01)
+    sparse = ESN(n_units=1100, connectivity=0.01)
     params = sparse.init(key)
     eigenvalues = np.linalg.eigvals(np.asarray(params.recurrent.dense(), np.float64))
     assert np.abs(eigenvalues).max() == pytest.approx(1.0, abs=1e-5)

@@ -11,8 +11,6 @@ from dynlab import ESN, generate, ridge, tree
 from dynlab.readout.force import force
 from dynlab.readout.online import lms, rls, rls_init, rls_step
 
-pytestmark = pytest.mark.conformance
-
 
 @pytest.fixture(scope="module")
 def data():
@@ -21,6 +19,7 @@ def data():
     return x, x @ rng.normal(size=(5, 2)) + 0.1 * rng.normal(size=(60, 2))
 
 
+@pytest.mark.conformance
 def test_rls_equals_ridge_after_every_step(data, tol):
     x, y = data
     state = rls_init(5, 2, ridge=0.3)
@@ -39,6 +38,7 @@ def test_rls_equals_ridge_after_every_step(data, tol):
     np.testing.assert_allclose(scanned.outputs[0], 0.0)  # predicted before it was learned
 
 
+@pytest.mark.conformance
 def test_forgetting_is_weighted_ridge(data, tol):
     x, y = data
     weight = 0.9 ** np.arange(59, -1, -1)[:, None]
@@ -47,6 +47,7 @@ def test_forgetting_is_weighted_ridge(data, tol):
     np.testing.assert_allclose(got, expected, atol=tol(2e-4, 1e-10))
 
 
+@pytest.mark.conformance
 def test_long_run_stays_symmetric_and_positive():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(20_000, 20)) @ np.diag(10.0 ** -np.linspace(0, 2, 20)) @ rng.normal(size=(20, 20))
@@ -55,6 +56,7 @@ def test_long_run_stays_symmetric_and_positive():
     assert np.linalg.eigvalsh(inverse).min() > 0
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("normalized", [False, True])
 def test_lms_converges_and_follows_its_formula(data, normalized, tol):
     x, y = data
@@ -131,6 +133,7 @@ def test_force_fails_below_chaos():
     assert rms > 0.1
 
 
+@pytest.mark.conformance
 def test_force_schedule_is_one_run_in_parts(tol):
     """Learning off: weights stay; two calls that hand over state and learner equal one; vmap over seeds."""
     model, target = RateNetwork(n_units=50), harmonics(400)

@@ -9,8 +9,6 @@ import pytest
 
 from dynlab import Linear, ridge
 
-pytestmark = pytest.mark.conformance
-
 
 def reference(x, y, lam, intercept=True):
     """Augmented QR (np.linalg.lstsq) in float64: (weights, intercept)."""
@@ -50,6 +48,7 @@ def data():
     return x, rng.normal(size=(80, 3)) + 1.0
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(
     ("method", "n", "intercept"),
     [("auto", 80, True), ("auto", 8, True), ("cholqr", 8, True), ("dual", 80, True), ("qr", 80, True), ("qr", 8, True),
@@ -65,6 +64,7 @@ def test_every_form_equals_augmented_qr(data, method, intercept, n, tol):
     assert intercept or not np.any(fit.intercept)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("method", ["auto", "dual", "svd"])
 def test_ridge_array_equals_single_values(data, method, tol):
     values = np.array([1e-3, 0.1, 100.0])
@@ -78,6 +78,7 @@ def test_ridge_array_equals_single_values(data, method, tol):
         np.testing.assert_allclose(many.intercept[i], one.intercept, atol=tol(1e-3, 1e-11))
 
 
+@pytest.mark.conformance
 def test_stacked_readouts_predict_along_a_leading_axis(data, tol):
     """As many ridge values as samples: the intercepts must not be added along time; also squares, inputs and vmap."""
     x, y = data
@@ -99,6 +100,7 @@ def test_stacked_readouts_predict_along_a_leading_axis(data, tol):
     assert fits(series[0, :5]).shape == (2, 4, 5, 3)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("lam", [1e-8, 1e-3])
 def test_capacity_of_ill_conditioned_states(lam):
     """Condition number 4e16; float32 normal equations give NaN or lose a quarter of the capacity."""
@@ -115,6 +117,7 @@ def test_capacity_of_ill_conditioned_states(lam):
     np.testing.assert_allclose(fit(x[test]), x[test] @ w + b, atol=0.03)
 
 
+@pytest.mark.conformance
 def test_batched_series_are_pooled_with_washout_per_series(data, tol):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(4, 30, 5)), rng.normal(size=(4, 30, 2))
@@ -126,6 +129,7 @@ def test_batched_series_are_pooled_with_washout_per_series(data, tol):
     np.testing.assert_array_equal(ridge(spoiled, y, 0.1, washout=10).weights, fit.weights)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(("squares", "with_input"), [("none", True), ("all", True), ("even", False)])
 def test_expansion_is_the_same_when_fitting_and_predicting(squares, with_input, tol):
     rng = np.random.default_rng(4)
@@ -142,6 +146,7 @@ def test_expansion_is_the_same_when_fitting_and_predicting(squares, with_input, 
             fit(x)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(("method", "lam"), [("auto", 0.0), ("auto", 1e-12), ("svd", 0.0)])
 def test_deficient_rank_is_finite_and_fits(method, lam, tol):
     rng = np.random.default_rng(5)
@@ -156,6 +161,7 @@ def test_deficient_rank_is_finite_and_fits(method, lam, tol):
         np.testing.assert_allclose(fit.weights, least, atol=tol(1e-4, 1e-10))
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(("method", "n"), [("auto", 30), ("auto", 5), ("svd", 30)])
 def test_derivatives_against_finite_differences(method, n, tol):
     rng = np.random.default_rng(6)
@@ -180,6 +186,7 @@ def test_derivatives_against_finite_differences(method, n, tol):
     np.testing.assert_allclose(along, jnp.vdot(back, forward), rtol=tol(1e-3, 1e-11))
 
 
+@pytest.mark.conformance
 def test_gradient_is_finite_on_ill_conditioned_states():
     x, y = linear_reservoir(60, 0.9, 1000, 40)
 
@@ -192,6 +199,7 @@ def test_gradient_is_finite_on_ill_conditioned_states():
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in grads)
 
 
+@pytest.mark.conformance
 def test_under_jit_and_nested_vmap(data, tol):
     x, y = (jnp.asarray(a, jnp.result_type(float)) for a in data)
     scales, ridges = jnp.array([0.5, 1.0, 2.0]), jnp.array([0.1, 1.0])

@@ -11,8 +11,6 @@ from dynlab import ESN, ridge, simulate
 from dynlab.readout import stream
 from dynlab.readout.linear import expand
 
-pytestmark = pytest.mark.conformance
-
 MODEL = ESN(n_inputs=2, n_units=30, noise=0.01)
 
 
@@ -23,6 +21,7 @@ def driven():
     return params, rng.uniform(-1, 1, (3, 170, 2)), rng.normal(size=(3, 170, 4)) + 5.0
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize(
     ("batched", "squares", "with_input", "intercept"), [(False, "none", False, True), (True, "all", True, False)]
 )
@@ -38,6 +37,7 @@ def test_equals_simulate_and_ridge(driven, key, batched, squares, with_input, in
     np.testing.assert_allclose(got, expected, atol=tol(5e-4, 1e-10))
 
 
+@pytest.mark.conformance
 def test_start_state(driven, key):
     params, u, y = driven[0], driven[1][0], driven[2][0]
     start = simulate(MODEL, params, u[:50], key=key).state
@@ -46,6 +46,7 @@ def test_start_state(driven, key):
     np.testing.assert_allclose(streamed(run.outputs), ridge(run.outputs, y, 1e-2)(run.outputs), atol=2e-3)
 
 
+@pytest.mark.conformance
 def test_chunks_from_anywhere_and_ridge_array(tol):
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 90, 6)) + 2.0, rng.normal(size=(2, 90, 2))
@@ -61,6 +62,7 @@ def test_chunks_from_anywhere_and_ridge_array(tol):
     assert stream.stream_solve(kept, 1.0, squares="all")(x).shape == (2, 90, 2)
 
 
+@pytest.mark.conformance
 def test_constant_and_dead_features_at_ridge_zero(tol):
     rng = np.random.default_rng(4)
     x = np.hstack([rng.normal(size=(3000, 4)), np.full((3000, 1), 0.7), np.zeros((3000, 1))])
@@ -73,6 +75,7 @@ def test_constant_and_dead_features_at_ridge_zero(tol):
     np.testing.assert_allclose(fit(x), y, atol=tol(1e-4, 1e-12))
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("intercept", [True, False])
 def test_small_variations_about_a_large_mean(intercept, tol):
     """Mean 1000, s.d. .003 (50 units of the last place in float32), beside a constant: streamed equals batch."""
@@ -94,6 +97,7 @@ def test_small_variations_about_a_large_mean(intercept, tol):
     np.testing.assert_allclose(centred @ np.asarray(fit.weights, float), y - y.mean(), atol=tol(1e-2, 1e-3))
 
 
+@pytest.mark.conformance
 def test_shift_waits_for_the_first_valid_sample(tol):
     """Chunks that the washout drops whole leave the stream empty; the fit does not depend on where it starts."""
     rng = np.random.default_rng(6)
@@ -113,6 +117,7 @@ def test_shift_waits_for_the_first_valid_sample(tol):
         np.testing.assert_allclose(fit.intercept, expected.intercept, atol=tol(1e-5, 1e-12))
 
 
+@pytest.mark.conformance
 def test_float32_on_ill_conditioned_states():
     """A delay line with slowly fading, mixed taps: condition number 1e8; the streamed fit recovers the tail."""
     rng = np.random.default_rng(3)
@@ -130,6 +135,7 @@ def test_float32_on_ill_conditioned_states():
     assert (error**2).mean() == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.conformance
 def test_memory_is_flat():
     """No array of the compiled program is as long as the series times the features; temporaries do not grow."""
     model = ESN(n_inputs=1, n_units=50)
