@@ -71,7 +71,7 @@ CASES = {
     "connectivity above 1": (lambda: ESN(connectivity=1.5).init(KEY), ValueError, r"connectivity must be .*got 1.5"),
     "ignored connectivity": (lambda: ESN(topology="cycle", connectivity=0.5).init(KEY), ValueError, r"connectivity must be None for topology 'cycle'"),
     "input connectivity": (lambda: ESN(input_connectivity=0.0).init(KEY), ValueError, r"input_connectivity must be"),
-    "unknown activation": (lambda: ESN(activation="selu").init(KEY), ValueError, r"activation must be one of 'tanh', 'identity', 'relu', 'sigmoid', got 'selu'"),
+    "unknown activation": (lambda: ESN(activation="selu").init(KEY), ValueError, r"activation must be one of 'tanh', 'identity', 'relu', 'sigmoid', 'leaky_relu', 'softplus', got 'selu'"),
     "unknown topology": (lambda: ESN(topology="torus").init(KEY), ValueError, r"topology must be one of 'random', .*got 'torus'"),
     "topology of wrong type": (lambda: ESN(topology=3).init(KEY), TypeError, r"topology must be a name .*got 3"),
     "unknown recurrence": (lambda: ESN(recurrence="csr").init(KEY), ValueError, r"recurrence must be one of 'auto'"),

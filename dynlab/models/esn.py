@@ -67,7 +67,7 @@ class ESN:
         connectivity: fraction of non-zero recurrent weights, for topologies that have one (static; None: 0.1).
         input_connectivity: probability of each entry of W_in and W_fb to be non-zero (static).
         input_distribution: of their values, "uniform", "normal" or "sign" (static).
-        activation: "tanh", "identity", "relu" or "sigmoid" (static).
+        activation: a name of :data:`dynlab.models.activations.ACTIVATIONS`, such as "tanh" (static).
         recurrence: "auto", "dense", "gather" or "roll" (static): the form of the product, equal results.
         dt: physical time per step (static).
     """

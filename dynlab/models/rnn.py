@@ -25,7 +25,7 @@ class RNN:
 
     Attributes:
         n_inputs: D (static). n_units: N (static).
-        activation: f, "tanh", "relu", "sigmoid" or "identity" (static).
+        activation: f, a name of :data:`dynlab.models.activations.ACTIVATIONS`, such as "tanh" or "relu" (static).
         init_scale: knob; all parameters are drawn uniformly from +-init_scale / sqrt(N). 1 is PyTorch's default.
         dt: physical time per step (static).
     """
