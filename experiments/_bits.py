@@ -95,17 +95,28 @@ class Heads:
         """Curricula with one task at a time train one head again and again."""
         return self.curriculum.kind in ("single", "none")
 
-    def draw(self, network: Network, key: Array, stage: train.Stage) -> tuple[Array, Array]:
+    def start(self, network: Network, key: Array) -> Any:
+        """States of a batch before the first input: random as published; zero for gated networks, as for the LSTM."""
+        keys = jax.random.split(named(key, "state"), self.batch)
+        if isinstance(network.rnn, LeakyParams):
+            return jax.vmap(partial(self.model.init_state, network.rnn))(keys)
+        return jax.vmap(lambda _: self.model.init_state(network.rnn))(keys)
+
+    def workspace(self, network: Network, key: Array, stage: Any) -> Any:
+        """Memory that all updates of an epoch share."""
+        inputs = jax.ShapeDtypeStruct((self.batch, self.task.n_steps, 1), check.default_float())
+        return train.workspace(self.model, network.rnn, self.start(network, key), inputs)
+
+    def draw(
+        self, network: Network, key: Array, stage: train.Stage, workspace: Any = None
+    ) -> tuple[Array, Array]:
         """Losses and accuracies (K,) of the tasks on one batch; NaN for a task that no head answers."""
         lengths = train.common_key(named(key, "length"))  # side by side, all wait for the longest
         bits = self.task.replace(n=stage.high + FIRST_N).batch(named(key, "bits"), self.batch, lengths)
-        keys = jax.random.split(named(key, "state"), self.batch)
-        if isinstance(network.rnn, LeakyParams):
-            states, inputs = jax.vmap(partial(self.model.init_state, network.rnn))(keys), bits.inputs
-        else:  # as published for the LSTM: start at zero, bits are -1 and 1
-            states = jax.vmap(lambda _: self.model.init_state(network.rnn))(keys)
-            inputs = 2 * bits.inputs - 1
-        last = train.last_state(self.model, network.rnn, states, inputs, bits.start)
+        leaky = isinstance(network.rnn, LeakyParams)
+        inputs = bits.inputs if leaky else 2 * bits.inputs - 1  # -1 and 1, as published for the LSTM
+        states = self.start(network, key)
+        last = train.last_state(self.model, network.rnn, states, inputs, bits.start, workspace=workspace)
         features = jax.vmap(partial(self.model.observe, network.rnn))(last)
         logits = network.readout(features).reshape(self.batch, -1, 2)
         if not self.one_head:
@@ -114,10 +125,12 @@ class Heads:
         blank = jnp.full(self.curriculum.n_tasks, jnp.nan)
         return blank.at[stage.high].set(losses[0]), blank.at[stage.high].set(hits[0])
 
-    def __call__(self, network: Network, key: Array, stage: Kept) -> tuple[Array, dict[str, Array]]:
+    def __call__(
+        self, network: Network, key: Array, stage: Kept, workspace: Any = None
+    ) -> tuple[Array, dict[str, Array]]:
         """The sum of the losses of the tasks trained now, and their mean accuracy."""
         active = self.curriculum.active(stage.curriculum)
-        losses, hits = self.draw(network, key, stage.curriculum)
+        losses, hits = self.draw(network, key, stage.curriculum, workspace)
         total = jnp.sum(jnp.where(active, losses, 0.0))
         return total, {"train_accuracy": jnp.sum(jnp.where(active, hits, 0.0)) / jnp.sum(active)}
 

@@ -13,6 +13,9 @@ from dynlab.models.leaky_rnn import LeakyRNN
 from dynlab.train.unroll import Parts
 
 B, T = 3, 9
+LIF = ZOO["lif"].model
+LIF_STATES = jax.tree.map(lambda leaf: np.zeros((B, *leaf.shape), leaf.dtype), jax.eval_shape(
+    lambda k: LIF.init_state(LIF.init(k)), jax.random.key(0)))
 NAMES = ("leaky_rnn", "lstm", "gru", "gru_reset_before", "esn_gather", "lif")
 
 
@@ -96,11 +99,32 @@ def test_growing_sequences_are_one_program(key):
     assert run._cache_size() == size
 
 
+def test_given_memory_changes_nothing_and_comes_back_as_its_gradient(key):
+    model = ZOO["lstm"].model
+    params, inputs = model.init(key), jax.random.normal(key, (B, T, 2))
+    states = jax.vmap(lambda k: model.init_state(params, k))(jax.random.split(key, B))
+    room = train.workspace(model, params, states, inputs)
+
+    def loss(params, room):
+        return score(train.last_state(model, params, states, inputs, 3, workspace=room))
+
+    plain = jax.jit(jax.value_and_grad(lambda p: loss(p, None)))(params)
+    value, (gradient, room) = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, room)
+    again = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, room)  # with what the first has left in it
+    for got in ((value, gradient), (again[0], again[1][0])):
+        jax.tree.map(np.testing.assert_array_equal, got, plain)
+    kept = jax.tree.leaves(room)
+    assert all(leaf.shape[:2] == (T, B) for leaf in kept)
+    assert all(np.any(np.asarray(leaf)[3:] != 0) for leaf in kept)
+
+
 BAD = {
     "not a map": (lambda a: train.last_state(object(), *a), TypeError, "model must be a Map"),
     "one series": (lambda a: train.last_state(GRU(), a[0], a[1], a[2][0]), ValueError, "inputs must have shape"),
     "batch": (lambda a: train.last_state(GRU(), a[0], a[1][:2], a[2]), ValueError, r"batch axis of inputs \(3\)"),
     "start": (lambda a: train.last_state(GRU(), *a, T), ValueError, r"start must be in \[0, 8\], got 9"),
+    "memory": (lambda a: train.workspace(LIF, LIF.init(jax.random.key(0)), LIF_STATES, a[2]), ValueError, "LIF"),
+    "both": (lambda a: train.last_state(GRU(), *a, remat=2, workspace=()), ValueError, "workspace must be None"),
     "remat": (lambda a: train.last_state(GRU(), *a, remat=0), ValueError, "remat must be at least 1, got 0"),
 }
 

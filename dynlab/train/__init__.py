@@ -6,10 +6,10 @@ from dynlab.train.curriculum import Curriculum, Stage
 from dynlab.train.fit import Fit, NotFiniteError, Progress, fit
 from dynlab.train.losses import head_losses, squared_error
 from dynlab.train.optimisers import exponentiated_gradient
-from dynlab.train.unroll import all_states, common_key, last_state
+from dynlab.train.unroll import all_states, common_key, last_state, workspace
 
 __all__ = [
     "Checkpoint", "Curriculum", "Fit", "NotFiniteError", "Progress", "Stage", "Trainable", "all_states", "common_key",
     "exponentiated_gradient", "fit", "fixed", "free", "head_losses", "interval", "last_state", "masked", "positive",
-    "signed", "squared_error", "trainable",
+    "signed", "squared_error", "trainable", "workspace",
 ]

@@ -88,15 +88,20 @@ def _call(function: Any, params: Any, key: Array, stage: Any) -> Any:
     return function(params, key) if stage is None else function(params, key, stage)
 
 
-def _update(loss: Any, rule: Trainable, optimiser: Any, now: Progress, key: Array, step: Array) -> tuple[Progress, Any]:
+def _update(
+    loss: Any, rule: Trainable, optimiser: Any, carry: tuple[Progress, Any], key: Array, step: Array
+) -> tuple[tuple[Progress, Any], Any]:
     """One update; a network that has failed or is done stays."""
     import optax
 
-    def value_of(free: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        out = _call(loss, rule.build(free), jax.random.fold_in(key, step), now.stage)
+    now, room = carry
+
+    def value_of(free: dict[str, Array], room: Any) -> tuple[Array, dict[str, Array]]:
+        function = loss if room is None else partial(loss, workspace=room)
+        out = _call(function, rule.build(free), jax.random.fold_in(key, step), now.stage)
         return out if isinstance(out, tuple) else (out, {})
 
-    (value, metrics), gradient = jax.value_and_grad(value_of, has_aux=True)(now.free)
+    (value, metrics), (gradient, room) = jax.value_and_grad(value_of, (0, 1), has_aux=True)(now.free, room)
     change, state = optimiser.update(gradient, now.optimiser, now.free)
     new = optax.apply_updates(now.free, change)
     finite = jnp.isfinite(value) & jnp.all(jnp.asarray([jnp.all(jnp.isfinite(g)) for g in gradient.values()]))
@@ -105,7 +110,7 @@ def _update(loss: Any, rule: Trainable, optimiser: Any, now: Progress, key: Arra
     keep = lambda a, b: jax.tree.map(lambda x, y: jnp.where(moving & finite, x, y), a, b)  # noqa: E731
     failed = jnp.where(moving & ~finite, step, now.failed)
     after = Progress(keep(new, now.free), keep(state, now.optimiser), now.stage, failed, now.done)
-    return after, jax.tree.map(lambda m: jnp.where(moving, m, jnp.nan), (value, metrics))
+    return (after, room), jax.tree.map(lambda m: jnp.where(moving, m, jnp.nan), (value, metrics))
 
 
 @partial(jax.jit, static_argnames=("optimiser", "n_updates", "stop", "together"))
@@ -119,7 +124,8 @@ def _epoch(
     def one(rule: Trainable, now: Progress, key: Array) -> tuple[Progress, Array, dict[str, Array]]:
         steps = epoch * n_updates + jnp.arange(n_updates, dtype=jnp.int32)
         body = lambda p, step: _update(loss, rule, optimiser, p, named(key, "updates"), step)  # noqa: E731
-        new, (losses, metrics) = jax.lax.scan(body, now, steps)
+        room = _call(loss.workspace, rule.build(now.free), key, now.stage) if hasattr(loss, "workspace") else None
+        (new, _), (losses, metrics) = jax.lax.scan(body, (now, room), steps)
         report = jax.tree.map(lambda m: jnp.nanmean(m, axis=0), metrics)
         if evaluate is not None:
             test_key = jax.random.fold_in(named(key, "evaluate"), epoch)
@@ -162,7 +168,9 @@ def fit(
     Args:
         loss: ``loss(params, key)``, or ``loss(params, key, stage)`` with a stage, -> a scalar, or a scalar and a
             dictionary of scalars to report. A module-level function, or a dataclass of :mod:`dynlab.tree` with
-            ``__call__``, whose leaves are knobs; a new lambda compiles again.
+            ``__call__``, whose leaves are knobs; a new lambda compiles again. If it has a method ``workspace``, called
+            with the same arguments, the memory this returns is handed to it as ``workspace=`` in every update, for
+            :func:`dynlab.train.last_state`.
         params: what is trained, any pytree (with leading axis S for S networks).
         key: one key, or S of them.
         optimiser: an ``optax.GradientTransformation``; put clipping in it (``optax.chain(optax.clip_by_global_norm(2.),

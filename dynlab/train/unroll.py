@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import check
+from dynlab import check, tree
 from dynlab.simulation import check_model
 
 Array = jax.Array
@@ -74,7 +74,7 @@ class Parts:
 
 def last_state(
     model: Any, params: Any, states: Any, inputs: Array, start: Any = 0, *, key: Array | None = None,
-    remat: int | None = None,
+    remat: int | None = None, workspace: Any = None,
 ) -> Any:
     """The states after the last input of a batch of sequences that begin at `start`; before, the state is held.
 
@@ -91,6 +91,9 @@ def last_state(
         key: drives the noise, as ``simulate(..., key=key)`` does; None for none.
         remat: keep the states of every `remat`-th step only and compute the rest again for the gradient (static):
             memory falls from T to T / remat + remat steps, time rises by a third. None keeps all.
+        workspace: memory from :func:`workspace`, to be filled instead of new memory, which is cleared first; its
+            "gradient" is the same memory again, to be handed to the next update (:func:`dynlab.train.fit` does so for a
+            loss with a ``workspace`` method). Not with `remat`.
 
     Returns:
         States like `states`.
@@ -98,7 +101,29 @@ def last_state(
     Raises:
         ValueError, TypeError: not a Map, inputs that are not (B, T, D), states of another batch size.
     """
-    return _unroll(model, params, states, inputs, start, key, remat, stack=False)[0]
+    if workspace is not None and remat is not None:
+        raise ValueError("workspace must be None with remat, which keeps little")
+    return _unroll(model, params, states, inputs, start, key, remat, stack=False, room=workspace)[0]
+
+
+def workspace(model: Any, params: Any, states: Any, inputs: Any) -> Any:
+    """Memory for what :func:`last_state` keeps; arguments as there, arrays or their shapes.
+
+    Raises:
+        ValueError: a model whose state holds integers, which have no gradient to come back by.
+    """
+    if not all(Parts(states).floating):
+        raise ValueError(f"model must have a state of floating leaves only, got {type(model).__name__}")
+    xs = jax.eval_shape(lambda x: jnp.swapaxes(x, 0, 1), inputs)
+
+    def kept(params: Any, states: Any, xs: Array) -> Any:
+        in_params, in_state = Parts(params), Parts(states)
+        (p, p_rest), (s, s_rest) = in_params.cut(params), in_state.cut(states)
+        zero = jnp.int32(0)
+        steps = _Steps((in_params, in_state, True, False), (model, p_rest, s_rest, (zero, zero, zero), None))
+        return s, s_rest, steps.drive(s_rest, xs[0], zero, p, s)
+
+    return _room(jax.eval_shape(kept, params, states, xs), xs.shape[0])
 
 
 def all_states(
@@ -115,7 +140,7 @@ def all_states(
 
 def _unroll(
     model: Any, params: Any, states: Any, inputs: Array, start: Any, key: Array | None, remat: int | None, *,
-    stack: bool,
+    stack: bool, room: Any = None,
 ) -> tuple[Any, Any]:
     """Check, pad to a multiple of remat, run: (last states, states of every step or None)."""
     check_model(model)
@@ -131,7 +156,7 @@ def _unroll(
     keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
     xs = jnp.swapaxes(inputs, 0, 1)
     if remat is None or remat >= length:
-        return _segment(model, params, states, xs, (start, first, jnp.int32(0)), keys, shared, stack)
+        return _segment(model, params, states, xs, (start, first, jnp.int32(0)), keys, shared, stack, room)
     check.integer("remat", remat, 1)
     pad = -length % remat
     xs = jnp.concatenate([jnp.zeros((pad, *xs.shape[1:]), xs.dtype), xs]).reshape(-1, remat, *xs.shape[1:])
@@ -148,12 +173,12 @@ def _unroll(
 
 
 def _segment(
-    model: Any, params: Any, states: Any, xs: Array, bounds: Any, keys: Any, shared: bool, stack: bool
+    model: Any, params: Any, states: Any, xs: Array, bounds: Any, keys: Any, shared: bool, stack: bool, room: Any = None
 ) -> tuple[Any, Any]:
     in_params, in_state = Parts(params), Parts(states)
     (p, p_rest), (s, s_rest) = in_params.cut(params), in_state.cut(states)
     rest = (model, p_rest, s_rest, bounds, keys)
-    last, others, rows = _loop((in_params, in_state, shared, stack), p, s, xs, rest)
+    last, others, rows = _loop((in_params, in_state, shared, stack), p, s, xs, room, rest)
     rows = in_state.join(*rows) if stack else None
     return in_state.join(last, others), rows
 
@@ -195,6 +220,13 @@ class _Steps:
         return None if self.keys is None else jax.vmap(partial(jax.random.fold_in, data=self.begin + t))(self.keys)
 
 
+@tree.dataclass
+class Given:
+    """Whether the memory was given: not an array, but part of the structure."""
+
+    value: bool = tree.static()
+
+
 def _put(buffers: Any, values: Any, t: Array) -> Any:
     return jax.tree.map(lambda b, v: jax.lax.dynamic_update_index_in_dim(b, v, t, 0), buffers, values)
 
@@ -211,15 +243,17 @@ def _room(values: Any, length: int, fill: bool = False) -> Any:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _loop(spec: Any, p: list[Array], s: list[Array], xs: Array, rest: Any) -> tuple[Any, Any, Any]:
+def _loop(spec: Any, p: list[Array], s: list[Array], xs: Array, room: Any, rest: Any) -> tuple[Any, Any, Any]:
     """(floating leaves, other leaves) of the last state, and of every step where the spec says so."""
-    return _forward(spec, p, s, xs, rest)[0]
+    return _forward(spec, p, s, xs, room, rest)[0]
 
 
-def _forward(spec: Any, p: list[Array], s: list[Array], xs: Array, rest: Any) -> tuple[Any, Any]:
+def _forward(spec: Any, p: list[Array], s: list[Array], xs: Array, room: Any, rest: Any) -> tuple[Any, Any]:
     steps, length = _Steps(spec, rest), xs.shape[0]
     others = rest[2]
-    kept = jax.eval_shape(lambda: (s, others, steps.drive(others, xs[0], jnp.int32(0), p, s)))
+    given = room is not None
+    if room is None:
+        room = _room(jax.eval_shape(lambda: (s, others, steps.drive(others, xs[0], jnp.int32(0), p, s))), length)
     rows = _room((s, others), length, fill=True) if steps.stack else None
 
     def body(t: Array, carry: Any) -> Any:
@@ -229,13 +263,13 @@ def _forward(spec: Any, p: list[Array], s: list[Array], xs: Array, rest: Any) ->
         kept = _put(kept, (now, kind, u), t)
         return new, new_kind, kept, _put(rows, (new, new_kind), t) if steps.stack else None
 
-    carry = (s, others, _room(kept, length), rows)
+    carry = (s, others, room, rows)
     last, kind, kept, rows = jax.lax.fori_loop(steps.first, length, body, carry)
-    return (last, kind, rows), (p, xs, rest, kept)
+    return (last, kind, rows), (p, xs, rest, kept, Given(given))
 
 
 def _backward(spec: Any, residual: Any, cotangent: Any) -> Any:
-    p, xs, rest, kept = residual
+    p, xs, rest, kept, given = residual
     steps, length = _Steps(spec, rest), xs.shape[0]
     g_last, _, g_rows = cotangent
 
@@ -258,7 +292,7 @@ def _backward(spec: Any, residual: Any, cotangent: Any) -> Any:
     if steps.stack:  # rows that were held show the first state
         held = lambda rows: jnp.where(jnp.arange(length).reshape(-1, *[1] * (rows.ndim - 1)) < steps.first, rows, 0.0)  # noqa: E731
         g = jax.tree.map(lambda a, rows: a + jnp.sum(held(rows), axis=0), g, g_rows[0])
-    return dp, g, dxs, None
+    return dp, g, dxs, kept if given.value else None, None
 
 
 _loop.defvjp(_forward, _backward)
