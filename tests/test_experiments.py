@@ -233,7 +233,8 @@ def test_missing_extra_is_named(
 
 def test_interrupt_ends_cleanly(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code = "import sys; from pathlib import Path; from experiments.cli import main; "
+    code = "import signal, sys; from pathlib import Path; from experiments.cli import main; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a job in the background ignores it
     code += f"sys.exit(main(['toy', '--pause', '60', '--out', {str(out)!r}], Path({str(folder)!r})))"
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

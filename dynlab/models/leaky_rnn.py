@@ -42,8 +42,36 @@ def recurrent(weights: Any, state: Array) -> Array:
     return weights.apply(state) if isinstance(weights, LowRank) else matvec(weights, state)
 
 
+class _Leaky:
+    """What the flow and the map share. Abstract."""
+
+    n_inputs: int
+    activation: str
+
+    smooth = True  # relu has a kink, but a tangent almost everywhere
+
+    @property
+    def input_sizes(self) -> int:
+        """Channels of the input, D."""
+        return self.n_inputs
+
+    @property
+    def bounded(self) -> bool | None:
+        """True for saturating units, whose states stay in a ball; None where that depends on the weights."""
+        return True if self.activation in SATURATING else None
+
+    def init_state(self, params: LeakyParams, key: Array | None = None) -> Array:
+        """Zeros (N,); with a key, uniform on [0, 0.1)."""
+        shape, dtype = params.bias_hh.shape, params.bias_hh.dtype
+        return jnp.zeros(shape, dtype) if key is None else START * jax.random.uniform(key, shape, dtype)
+
+    def observe(self, params: LeakyParams, state: Array) -> Array:
+        """The state itself (N,)."""
+        return state
+
+
 @tree.dataclass
-class LeakyFlow:
+class LeakyFlow(_Leaky):
     r"""Leaky rate network in continuous time.
 
     .. math:: \tau_i \dot h_i = -h_i + f(u_i), \qquad u = W h + b_{hh} + W_{in} x + b_{ih}
@@ -78,18 +106,6 @@ class LeakyFlow:
     excitatory: float | None = tree.static(default=None)
     rank: int | None = tree.static(default=None)
 
-    smooth = True  # relu has a kink, but a tangent almost everywhere
-
-    @property
-    def input_sizes(self) -> int:
-        """Channels of the input, D."""
-        return self.n_inputs
-
-    @property
-    def bounded(self) -> bool | None:
-        """True for saturating units, whose states stay in a ball; None where that depends on the weights."""
-        return True if self.activation in SATURATING else None
-
     def init(self, key: Array) -> LeakyParams:
         """Draw all parameters.
 
@@ -97,10 +113,6 @@ class LeakyFlow:
             ValueError, TypeError: a field out of its range, an unknown name, or `key` not a typed key.
         """
         return draw(self, key)
-
-    def init_state(self, params: LeakyParams, key: Array | None = None) -> Array:
-        """Zeros (N,); with a key, uniform on [0, 0.1)."""
-        return start(params, key)
 
     def vector_field(self, params: LeakyParams, state: Array, x: Array) -> Array:
         """dh/dt (N,) per unit of tau; x is (D,)."""
@@ -114,17 +126,13 @@ class LeakyFlow:
         """1/tau (N,)."""
         return 1.0 / params.tau
 
-    def observe(self, params: LeakyParams, state: Array) -> Array:
-        """The state itself (N,)."""
-        return state
-
     def time_constants(self, params: LeakyParams) -> Array:
         """tau (N,)."""
         return params.tau
 
 
 @tree.dataclass
-class LeakyRNN:
+class LeakyRNN(_Leaky):
     r"""Leaky rate network in discrete time, with the non-linearity inside or outside the leak.
 
     .. math::
@@ -157,18 +165,6 @@ class LeakyRNN:
     rank: int | None = tree.static(default=None)
     dt: float = tree.static(default=1.0)
 
-    smooth = True  # relu has a kink, but a tangent almost everywhere
-
-    @property
-    def input_sizes(self) -> int:
-        """Channels of the input, D."""
-        return self.n_inputs
-
-    @property
-    def bounded(self) -> bool | None:
-        """True for saturating units, whose states stay in a ball; None where that depends on the weights."""
-        return True if self.activation in SATURATING else None
-
     def init(self, key: Array) -> LeakyParams:
         """Draw all parameters.
 
@@ -178,10 +174,6 @@ class LeakyRNN:
         check.choice("placement", self.placement, PLACEMENTS)
         check.scalar("dt", self.dt, 0.0, low_open=True)
         return draw(self, key)
-
-    def init_state(self, params: LeakyParams, key: Array | None = None) -> Array:
-        """Zeros (N,); with a key, uniform on [0, 0.1)."""
-        return start(params, key)
 
     def _rate(self, params: LeakyParams) -> Array:
         return self.dt / jnp.where(params.tau >= self.dt, params.tau, self.dt)  # at dt itself tau can still grow
@@ -205,10 +197,6 @@ class LeakyRNN:
         """One update, (N,) -> (N,); x is (D,)."""
         return self.update(params, state, self.drive(params, state, x, key))
 
-    def observe(self, params: LeakyParams, state: Array) -> Array:
-        """The state itself (N,)."""
-        return state
-
     def time_constants(self, params: LeakyParams) -> Array:
         """max(tau, dt) (N,), the time constants as they act (not the decay of the discrete leak, -dt/ln(1 - a))."""
         return jnp.maximum(params.tau, self.dt)
@@ -218,12 +206,6 @@ def drive(params: LeakyParams, state: Array, x: Array) -> Array:
     """u = W h + b_hh + W_in x + b_ih, (N,)."""
     from_input = params.weight_ih[:, 0] * x[0] if x.shape == (1,) else matvec(params.weight_ih, x)
     return recurrent(params.weight_hh, state) + from_input + (params.bias_hh + params.bias_ih)
-
-
-def start(params: LeakyParams, key: Array | None) -> Array:
-    """Zeros (N,); with a key, uniform on [0, 0.1)."""
-    shape, dtype = params.bias_hh.shape, params.bias_hh.dtype
-    return jnp.zeros(shape, dtype) if key is None else START * jax.random.uniform(key, shape, dtype)
 
 
 def draw(model: LeakyFlow | LeakyRNN, key: Array) -> LeakyParams:
