@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from dynlab import GRU, LSTM, check, tasks, train, tree
 from dynlab.keys import named
 from dynlab.models.leaky_rnn import LeakyParams, LeakyRNN
-from dynlab.readout.linear import Linear
+from experiments import _trained
+from experiments._trained import Network
 from experiments.contract import Progress, quiet
 
 Array = jax.Array
@@ -62,14 +63,6 @@ class Training:
     """Tasks trained at once by the sliding curriculum."""
     forget: int = 1
     """Tasks it drops when the newest is solved."""
-
-
-@tree.dataclass
-class Network:
-    """Parameters of a recurrent network and of its heads: a linear readout with two outputs a head."""
-
-    rnn: Any
-    readout: Linear
 
 
 @tree.dataclass
@@ -193,15 +186,8 @@ def heads_of(config: Training) -> Heads:
 
 
 def draw_network(heads: Heads, key: Array) -> Network:
-    """Initial parameters; the heads as PyTorch's ``nn.Linear``, uniform on +-1/sqrt(N)."""
-    rnn = heads.model.init(named(key, "rnn"))
-    n, n_heads = heads.model.n_units, 1 if heads.one_head else heads.curriculum.n_tasks
-    bound = float(n) ** -0.5
-    weights, intercept = (
-        jax.random.uniform(named(key, role), shape, check.default_float(), -bound, bound)
-        for role, shape in (("readout", (n, 2 * n_heads)), ("intercept", (2 * n_heads,)))
-    )
-    return Network(rnn, Linear(weights, intercept))
+    """Initial parameters, with two outputs a head."""
+    return _trained.draw_network(heads.model, 2 if heads.one_head else 2 * heads.curriculum.n_tasks, key)
 
 
 def optimiser_of(config: Training) -> Any:
@@ -259,7 +245,7 @@ def train_networks(
     result = train.fit(
         heads, networks, keys, optimiser=optimiser_of(config), n_epochs=config.n_epochs, n_updates=config.n_updates,
         constraints=constraints_of(config, networks), evaluate=Test(heads), stage=stage,
-        advance=Advance(heads.curriculum), stop=is_done, progress=lambda epochs, label: progress(list(epochs), label),
+        advance=Advance(heads.curriculum), stop=is_done, progress=_trained.epochs_bar(progress, "epochs"),
         together=config.together, on_epoch=_notes(progress),
         checkpoint=None if folder is None else train.Checkpoint(folder, identity=identity(config)),
     )

@@ -1,4 +1,4 @@
-"""Networks with a linear readout that are trained on whole trials: what flipflop and cognitive share."""
+"""Networks with a linear readout: what the experiments that train share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dynlab import check, train
+from dynlab import check, train, tree
 from dynlab.keys import named
 from dynlab.readout.linear import Linear
-from experiments._bits import Network
 from experiments.contract import Progress
 
 Array = jax.Array
+
+
+@tree.dataclass
+class Network:
+    """Parameters of a recurrent network and of its linear readout."""
+
+    rnn: Any
+    readout: Linear
 
 
 def draw_network(model: Any, n_outputs: int, key: Array) -> Network:

@@ -46,11 +46,17 @@ from dynlab.analysis.classify import PointSet
 from dynlab.analysis.fixed_points import FixedPoints
 from dynlab.keys import named
 from dynlab.models.leaky_rnn import LeakyRNN
-from dynlab.plots.training import learning_curve
 from experiments import cli
-from experiments._bits import Network
 from experiments._suite import CONTEXTS, DT, LENGTH, N_INPUTS, N_OUTPUTS, PHASES, SUITE, Suite
-from experiments._trained import check_training, checkpoint_in, draw_network, epochs_bar, falling_adam, run_network
+from experiments._trained import (
+    Network,
+    check_training,
+    checkpoint_in,
+    draw_network,
+    epochs_bar,
+    falling_adam,
+    run_network,
+)
 from experiments.contract import Claim, Progress, Result, Table, Variable, near, quiet, within
 
 Array = jax.Array
@@ -315,9 +321,9 @@ def draw_training(fit: train.Fit, figure: Any) -> None:
     """(a) loss and (b) scores along training, means over the new trials of each epoch."""
     figure.set_size_inches(11.0, 4.0)
     left, right = figure.subplots(1, 2)
-    learning_curve(fit.loss.mean(axis=1), log=True, ylabel="squared error", title="(a) training", ax=left)
+    plots.learning_curve(fit.loss.mean(axis=1), log=True, ylabel="squared error", title="(a) training", ax=left)
     scores = {name: 100 * fit.history["score"][:, i] for i, name in enumerate(CONTEXTS)}
-    learning_curve(scores, ylabel="right trials (%)", title="(b) new trials", ax=right)
+    plots.learning_curve(scores, ylabel="right trials (%)", title="(b) new trials", ax=right)
 
 
 def task_axes(network: Network, runs: np.ndarray) -> np.ndarray:

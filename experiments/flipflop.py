@@ -46,10 +46,16 @@ from dynlab import (
 from dynlab.analysis.classify import PointSet
 from dynlab.analysis.fixed_points import FixedPoints
 from dynlab.keys import named
-from dynlab.plots.training import learning_curve
 from experiments import cli
-from experiments._bits import Network
-from experiments._trained import check_training, checkpoint_in, draw_network, epochs_bar, falling_adam, run_network
+from experiments._trained import (
+    Network,
+    check_training,
+    checkpoint_in,
+    draw_network,
+    epochs_bar,
+    falling_adam,
+    run_network,
+)
 from experiments.contract import Claim, Progress, Result, Table, Variable, near, quiet, within
 
 Array = jax.Array
@@ -344,10 +350,11 @@ def draw_training(kinds: dict[str, Kind], figure: Any) -> None:
     """(a) loss and (b) wrong signs along training, means over the new trials of each epoch."""
     figure.set_size_inches(11.0, 4.0)
     left, right = figure.subplots(1, 2)
-    learning_curve({NAMES[k]: out.fit.loss.mean(axis=1) for k, out in kinds.items()}, log=True,
-                   ylabel="squared error", title="(a) training", ax=left)
-    learning_curve({NAMES[k]: 100 * out.fit.history["error"] for k, out in kinds.items()}, target=100 * LARGEST_ERROR,
-                   target_label="aim", ylabel="wrong signs (%)", title="(b) new trials", ax=right)
+    plots.learning_curve({NAMES[k]: out.fit.loss.mean(axis=1) for k, out in kinds.items()}, log=True,
+                         ylabel="squared error", title="(a) training", ax=left)
+    errors = {NAMES[k]: 100 * out.fit.history["error"] for k, out in kinds.items()}
+    plots.learning_curve(errors, target=100 * LARGEST_ERROR, target_label="aim", ylabel="wrong signs (%)",
+                         title="(b) new trials", ax=right)
 
 
 def draw_points(kinds: dict[str, Kind], figure: Any) -> None:

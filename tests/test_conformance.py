@@ -18,6 +18,7 @@ from zoo import FAMILIES, ZOO
 
 from dynlab import simulate, tree
 from dynlab.protocol import Map
+from dynlab.train.unroll import Parts
 
 T, WASHOUT = 40, 11
 X64 = jnp.result_type(float) == jnp.float64
@@ -233,21 +234,9 @@ def test_gradient_through_a_run_is_finite(smooth):
     model, params, inputs, noise, _ = smooth
     if type(model).__name__ == "FlowMap":  # the forward adjoint has no vjp, see test_discretize
         pytest.skip("a solver set up for tangents")
-    floats, rebuild = _floating(params)
-    grads = jax.grad(lambda leaves: jnp.mean(simulate(model, rebuild(leaves), inputs, key=noise).outputs ** 2))(floats)
+    split = Parts(params)  # a gather holds integer indices
+    floats, rest = split.cut(params)
+    run = lambda leaves: simulate(model, split.join(leaves, rest), inputs, key=noise)  # noqa: E731
+    grads = jax.grad(lambda leaves: jnp.mean(run(leaves).outputs ** 2))(floats)
     assert all(np.all(np.isfinite(g)) for g in grads)
     assert any(np.any(np.asarray(g) != 0) for g in grads)
-
-
-def _floating(params):
-    """The floating leaves of params, and the function that puts them back (a gather holds integer indices)."""
-    leaves, treedef = jax.tree.flatten(params)
-    spots = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-    def rebuild(new):
-        out = list(leaves)
-        for i, leaf in zip(spots, new, strict=True):
-            out[i] = leaf
-        return jax.tree.unflatten(treedef, out)
-
-    return [leaves[i] for i in spots], rebuild

@@ -7,16 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS, _axes, _finish
-
-
-def _labelled(values: Any) -> Mapping[str, Any]:
-    """Label -> array; one array alone has the label ''."""
-    return values if isinstance(values, Mapping) else {"": values}
-
-
-def _name(argument: str, label: str) -> str:
-    return f"{argument}[{label!r}]" if label else argument
+from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS, _axes, _finish, _labelled, _name
 
 
 def _finite(name: str, values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -27,3 +28,12 @@ def _finish(ax: Any, xlabel: str, ylabel: str, title: str | None) -> Any:
         ax.set_title(title, fontsize=LABEL_SIZE + 1)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _labelled(values: Any) -> Mapping[str, Any]:
+    """Label -> array; one array alone has the label ''."""
+    return values if isinstance(values, Mapping) else {"": values}
+
+
+def _name(argument: str, label: str) -> str:
+    return f"{argument}[{label!r}]" if label else argument

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dynlab.plots.dynamics import _labelled, _name
-from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS, _axes, _finish
+from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS, _axes, _finish, _labelled, _name
 
 
 def learning_curve(

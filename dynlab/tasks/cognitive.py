@@ -57,6 +57,13 @@ def boundaries(draws: Array, spans: Sequence[Any], dt: float) -> Array:
     return jnp.cumsum(whole_steps(between(draws, low, high), dt))
 
 
+def white_noise(task: Any, key: Array, n_channels: int) -> Array:
+    """(length, n_channels) of noise `noise` per square root of a second, whatever dt (ms)."""
+    dtype = check.default_float()
+    spread = jnp.asarray(task.noise, dtype) * (1000.0 / task.dt) ** 0.5
+    return spread * jax.random.normal(key, (task.length, n_channels), dtype)
+
+
 def pick(draws: Array, options: Any) -> Array:
     """Equally likely members of a set of numbers (a tuple or an array, also a traced one), from uniform numbers."""
     values = jnp.asarray(options, check.default_float()).reshape(-1)

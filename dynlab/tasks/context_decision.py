@@ -18,6 +18,7 @@ from dynlab.tasks.cognitive import (
     member,
     pick,
     sign,
+    white_noise,
 )
 
 Array = jax.Array
@@ -94,9 +95,8 @@ def _sample(task: ContextDecision, key: Array, context: Any) -> CognitiveTrial:
     signs = sign(draws[4:6])
     coherences = signs * pick(draws[6:8], task.coherences)
     choice = (signs[context] > 0).astype(int)
-    spread = jnp.asarray(task.noise, dtype) * (1000.0 / task.dt) ** 0.5
     now = jnp.arange(task.length)[:, None]
-    evidence = coherences + spread * jax.random.normal(noise, (task.length, 2), dtype)
+    evidence = coherences + white_noise(task, noise, 2)
     shown = jnp.where((now >= on) & (now < off), evidence, 0.0)
     cue = jnp.broadcast_to((jnp.arange(2) == context).astype(dtype), (task.length, 2))
     truth = {"context": context, "coherences": coherences, "stimulus_on": on, "stimulus_off": off}

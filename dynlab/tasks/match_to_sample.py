@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dynlab import check, tree
 from dynlab.tasks.base import CognitiveTrial
-from dynlab.tasks.cognitive import boundaries, check_times, choice_score, choice_trial, member
+from dynlab.tasks.cognitive import boundaries, check_times, choice_score, choice_trial, member, white_noise
 
 Array = jax.Array
 
@@ -80,7 +80,6 @@ def _sample(task: MatchToSample, key: Array) -> CognitiveTrial:
     test = jnp.where(match, sample, (sample + 1 + member(draws[6], n_items - 1)) % n_items)
     now, items = jnp.arange(task.length)[:, None], jnp.arange(n_items)
     shown = ((now >= on) & (now < off) & (items == sample)) | ((now >= test_on) & (now < go) & (items == test))
-    spread = jnp.asarray(task.noise, dtype) * (1000.0 / task.dt) ** 0.5
-    stimuli = shown.astype(dtype) + spread * jax.random.normal(noise, (task.length, n_items), dtype)
+    stimuli = shown.astype(dtype) + white_noise(task, noise, n_items)
     truth = {"sample": sample, "test": test, "sample_on": on, "sample_off": off, "test_on": test_on}
     return choice_trial(task, stimuli, go, 1 - match.astype(int), truth)

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from dynlab import check, tree
 from dynlab.tasks.base import CognitiveTrial
-from dynlab.tasks.cognitive import boundaries, check_options, check_times, choice_score, choice_trial, member, pick
+from dynlab.tasks.cognitive import (
+    boundaries,
+    check_options,
+    check_times,
+    choice_score,
+    choice_trial,
+    member,
+    pick,
+    white_noise,
+)
 
 Array = jax.Array
 
@@ -78,9 +87,8 @@ def _sample(task: PerceptualDecision, key: Array) -> CognitiveTrial:
     on, off, go = boundaries(draws[:3], (task.fixation, task.stimulus, task.delay), task.dt)
     choice, coherence = member(draws[3], 2), pick(draws[4], task.coherences)
     mean = 0.5 * (1.0 + jnp.where(jnp.arange(2) == choice, coherence, -coherence))
-    spread = jnp.asarray(task.noise, dtype) * (1000.0 / task.dt) ** 0.5
     now = jnp.arange(task.length)[:, None]
-    evidence = mean + spread * jax.random.normal(noise, (task.length, 2), dtype)
+    evidence = mean + white_noise(task, noise, 2)
     stimuli = jnp.where((now >= on) & (now < off), evidence, 0.0)
     truth = {"coherence": coherence, "stimulus_on": on, "stimulus_off": off}
     return choice_trial(task, stimuli, go, choice, truth)

@@ -26,6 +26,9 @@ class Free:
         """Trained value -> natural value."""
         return free
 
+    def check(self, name: str, value: Any) -> None:
+        """Every value will do."""
+
 
 @tree.dataclass
 class Fixed(Free):
@@ -202,8 +205,7 @@ def trainable(params: Any, constraints: Mapping[str, Constraint] | None = None) 
         if not moves:
             rest.append(leaf)
             continue
-        if hasattr(rule, "check"):
-            rule.check(name, leaf)
+        rule.check(name, leaf)
         values[name] = rule.inverse(jnp.asarray(leaf))
         rules.append(rule)
     if not values:

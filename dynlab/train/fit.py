@@ -127,12 +127,13 @@ def _epoch(
         room = _call(loss.workspace, rule.build(now.free), key, now.stage) if hasattr(loss, "workspace") else None
         (new, _), (losses, metrics) = jax.lax.scan(body, (now, room), steps)
         report = jax.tree.map(lambda m: jnp.nanmean(m, axis=0), metrics)
+        params = rule.build(new.free)
         if evaluate is not None:
             test_key = jax.random.fold_in(named(key, "evaluate"), epoch)
-            report |= _call(evaluate, rule.build(new.free), test_key, new.stage)
+            report |= _call(evaluate, params, test_key, new.stage)
         stage = new.stage
         if advance is not None:
-            moved = advance(stage, report, rule.build(new.free))
+            moved = advance(stage, report, params)
             stage = jax.tree.map(lambda a, b: jnp.where((new.failed < 0) & ~new.done, a, b), moved, stage)
         done = new.done if stop is None else new.done | stop(stage)
         return dataclasses.replace(new, stage=stage, done=done), losses, report
@@ -147,8 +148,8 @@ def _epoch(
 
 def _argument(function: Any) -> Any:
     """A function as an argument of a compiled program: equal ones share it."""
-    leaf = function is None or not jax.tree_util.all_leaves([function])
-    return function if leaf else jax.tree_util.Partial(function)
+    is_tree = not jax.tree_util.all_leaves([function])  # None is an empty one
+    return function if is_tree else jax.tree_util.Partial(function)
 
 
 def fit(

@@ -51,7 +51,8 @@ def squared_error(outputs: Array, targets: Array, mask: Array, channel_weights: 
     .. math:: L = \frac{\sum_{t} \sum_c \big(m_t w_c (y_{tc} - \hat y_{tc})\big)^2}{C \sum_t [m_t \neq 0]}
 
     The mask multiplies the error before it is squared, as published for the tasks whose masks are not 0 or 1 (Yang et
-    al. 2019, doi:10.1038/s41593-018-0310-2). Rows with mask 0 may hold NaN.
+    al. 2019, doi:10.1038/s41593-018-0310-2). Rows with mask 0 may hold NaN. For one
+    cognitive trial :func:`dynlab.tasks.weighted_squares` divides by all steps of the trial instead.
 
     Args:
         outputs, targets: (..., T, C). mask: (..., T). channel_weights: (C,) or None for ones.

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import check, tree
+from dynlab import check
 from dynlab.simulation import check_model
 
 Array = jax.Array
@@ -120,7 +120,7 @@ def workspace(model: Any, params: Any, states: Any, inputs: Any) -> Any:
         in_params, in_state = Parts(params), Parts(states)
         (p, p_rest), (s, s_rest) = in_params.cut(params), in_state.cut(states)
         zero = jnp.int32(0)
-        steps = _Steps((in_params, in_state, True, False), (model, p_rest, s_rest, (zero, zero, zero), None))
+        steps = _Steps((in_params, in_state, True, False, True), (model, p_rest, s_rest, (zero, zero, zero), None))
         return s, s_rest, steps.drive(s_rest, xs[0], zero, p, s)
 
     return _room(jax.eval_shape(kept, params, states, xs), xs.shape[0])
@@ -178,7 +178,7 @@ def _segment(
     in_params, in_state = Parts(params), Parts(states)
     (p, p_rest), (s, s_rest) = in_params.cut(params), in_state.cut(states)
     rest = (model, p_rest, s_rest, bounds, keys)
-    last, others, rows = _loop((in_params, in_state, shared, stack), p, s, xs, room, rest)
+    last, others, rows = _loop((in_params, in_state, shared, stack, room is not None), p, s, xs, room, rest)
     rows = in_state.join(*rows) if stack else None
     return in_state.join(last, others), rows
 
@@ -186,8 +186,8 @@ def _segment(
 class _Steps:
     """The step of a batch, as `_loop` needs it: on lists of floating leaves."""
 
-    def __init__(self, spec: tuple[Parts, Parts, bool, bool], rest: Any) -> None:
-        self.params, self.state, self.shared, self.stack = spec
+    def __init__(self, spec: tuple[Parts, Parts, bool, bool, bool], rest: Any) -> None:
+        self.params, self.state, self.shared, self.stack, self.given = spec
         self.model, self.p_rest, _, (self.start, self.first, self.begin), self.keys = rest
         self.split = hasattr(self.model, "drive")
 
@@ -220,13 +220,6 @@ class _Steps:
         return None if self.keys is None else jax.vmap(partial(jax.random.fold_in, data=self.begin + t))(self.keys)
 
 
-@tree.dataclass
-class Given:
-    """Whether the memory was given: not an array, but part of the structure."""
-
-    value: bool = tree.static()
-
-
 def _put(buffers: Any, values: Any, t: Array) -> Any:
     return jax.tree.map(lambda b, v: jax.lax.dynamic_update_index_in_dim(b, v, t, 0), buffers, values)
 
@@ -251,7 +244,6 @@ def _loop(spec: Any, p: list[Array], s: list[Array], xs: Array, room: Any, rest:
 def _forward(spec: Any, p: list[Array], s: list[Array], xs: Array, room: Any, rest: Any) -> tuple[Any, Any]:
     steps, length = _Steps(spec, rest), xs.shape[0]
     others = rest[2]
-    given = room is not None
     if room is None:
         room = _room(jax.eval_shape(lambda: (s, others, steps.drive(others, xs[0], jnp.int32(0), p, s))), length)
     rows = _room((s, others), length, fill=True) if steps.stack else None
@@ -265,11 +257,11 @@ def _forward(spec: Any, p: list[Array], s: list[Array], xs: Array, room: Any, re
 
     carry = (s, others, room, rows)
     last, kind, kept, rows = jax.lax.fori_loop(steps.first, length, body, carry)
-    return (last, kind, rows), (p, xs, rest, kept, Given(given))
+    return (last, kind, rows), (p, xs, rest, kept)
 
 
 def _backward(spec: Any, residual: Any, cotangent: Any) -> Any:
-    p, xs, rest, kept, given = residual
+    p, xs, rest, kept = residual
     steps, length = _Steps(spec, rest), xs.shape[0]
     g_last, _, g_rows = cotangent
 
@@ -292,7 +284,7 @@ def _backward(spec: Any, residual: Any, cotangent: Any) -> Any:
     if steps.stack:  # rows that were held show the first state
         held = lambda rows: jnp.where(jnp.arange(length).reshape(-1, *[1] * (rows.ndim - 1)) < steps.first, rows, 0.0)  # noqa: E731
         g = jax.tree.map(lambda a, rows: a + jnp.sum(held(rows), axis=0), g, g_rows[0])
-    return dp, g, dxs, kept if given.value else None, None
+    return dp, g, dxs, kept if steps.given else None, None
 
 
 _loop.defvjp(_forward, _backward)
