@@ -22,6 +22,8 @@ _PUBLIC = {
     "LeakyRNN": "dynlab.models.leaky_rnn",
     "LeakyFlow": "dynlab.models.leaky_rnn",
     "LeakyParams": "dynlab.models.leaky_rnn",
+    "EIReservoir": "dynlab.models.ei_reservoir",
+    "EIParams": "dynlab.models.ei_reservoir",
     "from_step": "dynlab.interop.functions",
     "from_torch": "dynlab.interop.torch",
     "Stack": "dynlab.combine",
@@ -103,6 +105,15 @@ _PUBLIC = {
     "Perturbation": "dynlab.analysis.damage",
     "perturbation": "dynlab.analysis.damage",
     "forget_gate_timescale": "dynlab.analysis.gates_timescale",
+    "Balance": "dynlab.analysis.balance",
+    "balance": "dynlab.analysis.balance",
+    "linearised_spectral_radius": "dynlab.analysis.balance",
+    "firing_rates": "dynlab.analysis.activity",
+    "rate_error": "dynlab.analysis.activity",
+    "neuronal_entropy": "dynlab.analysis.activity",
+    "saturated_fraction": "dynlab.analysis.activity",
+    "silent_fraction": "dynlab.analysis.activity",
+    "synchrony": "dynlab.analysis.activity",
     "MemoryCapacity": "dynlab.analysis.capacity",
     "memory_capacity": "dynlab.analysis.capacity",
     "ridge": "dynlab.readout.ridge",
@@ -127,8 +138,8 @@ _PUBLIC = {
     "generate": "dynlab.simulation",
 }
 _MODULES = (
-    "analysis", "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plots", "protocol",
-    "readout", "simulation", "sweep", "tasks", "train", "tree",
+    "analysis", "check", "combine", "data", "discretize", "interop", "keys", "metrics", "models", "plasticity", "plots",
+    "protocol", "readout", "simulation", "sweep", "tasks", "train", "tree",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -16,7 +16,21 @@ import jax
 import jax.numpy as jnp
 import zoo_models as small
 
-from dynlab import ESN, GRU, LSTM, RNN, Euler, ExpEuler, Feedback, FlowMap, Hold, Stack, from_step, from_torch
+from dynlab import (
+    ESN,
+    GRU,
+    LSTM,
+    RNN,
+    EIReservoir,
+    Euler,
+    ExpEuler,
+    Feedback,
+    FlowMap,
+    Hold,
+    Stack,
+    from_step,
+    from_torch,
+)
 from dynlab.models import weights
 from dynlab.models.leaky_rnn import LeakyFlow, LeakyRNN
 
@@ -72,6 +86,7 @@ ZOO: dict[str, Entry] = {
     "esn_closed_loop": Entry(Feedback(ring(n_inputs=4, n_units=12), READOUT), 12, sizes=2),
     "esn_deep": Entry(Stack((ring(n_units=8, noise=0.1), ring(n_inputs=8, n_units=6, leak_rate=0.5))), 14, noisy=True),
     "esn_held": Entry(Hold(ring(n_units=12, leak_rate=0.5, noise=0.1), n_ticks=3), 12, noisy=True),
+    "ei_reservoir": Entry(EIReservoir(n_inputs=2, n_units=10, in_degree=5, gain=3.0, noise=0.05), 10, noisy=True),
     "rnn": Entry(RNN(n_inputs=2, n_units=6), 6),
     "gru": Entry(GRU(n_inputs=2, n_units=6), 6),
     "gru_reset_before": Entry(GRU(n_inputs=2, n_units=6, reset="before"), 6, alike="gru"),

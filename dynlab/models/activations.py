@@ -25,6 +25,16 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
 }
 
+INVERSES: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.arctanh,
+    "identity": _identity,
+    "relu": lambda y: jnp.where(y >= 0, y, jnp.nan),
+    "sigmoid": jax.scipy.special.logit,
+    "leaky_relu": lambda y: jnp.where(y >= 0, y, 100.0 * y),
+    "softplus": lambda y: y + jnp.log(-jnp.expm1(-y)),
+}
+"""Their inverses; NaN or infinite outside of their range."""
+
 SATURATING = ("tanh", "sigmoid")
 """Those with a bounded range: a network of such units maps some ball into itself whatever its weights."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ class ESNParams:
         recurrent: the network at unit spectral radius (a Dense, Gather or Roll recurrence over N units).
         input_weights: (N, D). bias: (N,), already scaled. feedback_weights: (N, F) or None.
         spectral_radius, feedback_scaling: scalars; noise: scalar or None. leak_rate: scalar or (N,).
-        input_scaling: scalar or (D,).
+        input_scaling: scalar or (D,). gain: (N,), factor on the drive of each unit but for its bias; None: 1.
     """
 
     recurrent: Recurrence
@@ -36,6 +37,7 @@ class ESNParams:
     input_scaling: Array
     feedback_scaling: Array
     noise: Array | None
+    gain: Array | None = None
 
 
 def _project(weights: Array, u: Array) -> Array:
@@ -166,14 +168,28 @@ class ESN:
 
     def step(self, params: ESNParams, state: Array, x: Any, key: Array | None = None) -> Array:
         """One update (N,) -> (N,); `x` is u (D,), or (u, y) with feedback."""
-        u, y = x if self.n_feedback else (x, None)
-        drive = params.spectral_radius * params.recurrent.apply(state) + params.bias
-        drive += _project(params.input_weights, params.input_scaling * u)
-        if y is not None and params.feedback_weights is not None:
-            drive += _project(params.feedback_weights, params.feedback_scaling * y)
+        drive = self.net(params, state, x)
+        drive = drive + params.bias if params.gain is None else params.gain * drive + params.bias
         if key is not None and params.noise is not None:
             drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)
         return (1.0 - params.leak_rate) * state + params.leak_rate * activation(self.activation)(drive)
+
+    def net(self, params: ESNParams, state: Array, x: Any) -> Array:
+        """What gain and bias act on (N,): the recurrent, external and fed-back input of the units."""
+        u, y = x if self.n_feedback else (x, None)
+        net = params.spectral_radius * params.recurrent.apply(state)
+        net += _project(params.input_weights, params.input_scaling * u)
+        if y is not None and params.feedback_weights is not None:
+            net += _project(params.feedback_weights, params.feedback_scaling * y)
+        return net
+
+    def gain_and_bias(self, params: ESNParams) -> tuple[Array, Array]:
+        """Gain and bias of every unit, each (N,)."""
+        return jnp.ones_like(params.bias) if params.gain is None else params.gain, params.bias
+
+    def with_gain_and_bias(self, params: ESNParams, gain: Array, bias: Array) -> ESNParams:
+        """The parameters with other gains and biases, each (N,)."""
+        return dataclasses.replace(params, gain=gain, bias=bias)
 
     def observe(self, params: ESNParams, state: Array) -> Array:
         """The state itself (N,)."""

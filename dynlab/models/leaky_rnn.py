@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from dynlab import check, tree
 from dynlab.keys import named
-from dynlab.models.activations import SATURATING, activation
+from dynlab.models.activations import INVERSES, SATURATING, activation
 from dynlab.models.gates import matvec
 from dynlab.models.recurrence import LowRank
 
@@ -46,7 +47,9 @@ class _Leaky:
     """What the flow and the map share. Abstract."""
 
     n_inputs: int
+    n_units: int
     activation: str
+    excitatory: float | None
 
     smooth = True  # relu has a kink, but a tangent almost everywhere
 
@@ -68,6 +71,28 @@ class _Leaky:
     def observe(self, params: LeakyParams, state: Array) -> Array:
         """The state itself (N,)."""
         return state
+
+    def _signed(self) -> int:
+        """Number of excitatory units, which come first."""
+        if self.excitatory is None:
+            raise ValueError("excitatory must be given for a network with Dale's law, got None")
+        return round(self.excitatory * self.n_units)
+
+    def excitation(self, params: LeakyParams) -> Array:
+        """Excitatory weights (N, n_E); for a network with `excitatory`."""
+        return params.weight_hh[:, : self._signed()]
+
+    def inhibition(self, params: LeakyParams) -> Array:
+        """Sizes of the inhibitory weights (N, n_I); for a network with `excitatory`."""
+        return -params.weight_hh[:, self._signed() :]
+
+    def with_inhibition(self, params: LeakyParams, inhibition: Array) -> LeakyParams:
+        """The parameters with other inhibitory weights (N, n_I), given as sizes."""
+        return dataclasses.replace(params, weight_hh=jnp.concatenate([self.excitation(params), -inhibition], axis=1))
+
+    def drive_for(self, params: LeakyParams, rates: Array) -> Array:
+        """The drive u (N,) at which units stay at the `rates` (N,)."""
+        return INVERSES[self.activation](rates)
 
 
 @tree.dataclass

@@ -8,6 +8,7 @@ stay apart under the common colour deficiencies; series also differ in marker or
 from dynlab.plots.dynamics import (
     autocorrelation_fit,
     capacity_by_degree,
+    degree_shades,
     eigenvalue_plane,
     fixed_point_map,
     spectrum,
@@ -18,5 +19,6 @@ from dynlab.plots.training import learning_curve
 
 __all__ = [
     "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "capacity_by_degree", "capacity_lines",
-    "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve", "memory_curve", "spectrum",
+    "degree_shades", "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve", "memory_curve",
+    "spectrum",
 ]

@@ -233,6 +233,13 @@ def autocorrelation_fit(
     return _finish(ax, f"lag ({unit})", "autocorrelation", title)
 
 
+def degree_shades(count: int) -> np.ndarray:
+    """Colours (count, 4) for capacities by degree, dark to light."""
+    from matplotlib import colormaps
+
+    return colormaps["cividis"](np.linspace(0.05, 0.95, max(count, 2)))[:count]
+
+
 def capacity_by_degree(
     knob: Any,
     per_degree: Any,
@@ -266,9 +273,7 @@ def capacity_by_degree(
     if degrees.shape != values.shape[1:]:
         raise ValueError(f"degrees must have shape {values.shape[1:]} like the last axis, got {degrees.shape}")
     ax = _axes(ax)
-    from matplotlib import colormaps
-
-    shades = colormaps["cividis"](np.linspace(0.05, 0.95, max(values.shape[1], 2)))[: values.shape[1]]
+    shades = degree_shades(values.shape[1])
     labels = [f"degree {degree}" for degree in degrees]
     ax.stackplot(knob, values.T, labels=labels, colors=shades, edgecolor="white", linewidth=0.6)
     if bound is not None:
