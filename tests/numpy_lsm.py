@@ -33,3 +33,42 @@ def run(w, w_in, events, *, delay=None, tau=64.0, threshold=20.0, refractory=2, 
         wait = np.where(s, refractory, np.maximum(wait - 1, 0))
         out.append(s.astype(float))
     return np.array(out)
+
+
+def run_plastic(w, w_in, events, *, gain, fade=1.0, a_plus=0.15, start=0.15, bound=3.0, tau_trace=10.0, tau_slow=100.0):
+    """The same network with STDP on all synapses and the slow modulator of depression (None: fixed), synapse by synapse.
+
+    Returns spikes (T, N + D), the last weights w and w_in, and the last depression.
+    """
+    w, w_in = w.copy(), w_in.copy()
+    there, there_in, inhibits = w != 0, w_in != 0, w < 0
+    n, d = w_in.shape
+    v, age, wait = np.zeros(n + d), np.full(n + d, 20.0), np.zeros(n + d, int)
+    trace, a_minus, bias, out = np.zeros(n + d), start, start, []
+    for x in events:
+        s = (v >= 20.0) & (wait == 0)
+        v[s], age[s] = 0.0, 0.0
+        y = np.exp(-age)
+        leak = v / 64.0
+        v[:n] += w @ y[:n] + w_in @ y[n:]
+        v[n:] += 100.0 * x
+        v -= leak
+        age, wait = np.minimum(age + 1.0, 100.0), np.where(s, 2, np.maximum(wait - 1, 0))
+        s = s.astype(float)
+        for weights, mask, first in ((w, there, 0), (w_in, there_in, n)):
+            for i, j in zip(*np.nonzero(mask), strict=True):
+                pre, post = first + j, i
+                if first == 0 and inhibits[i, j]:
+                    change = -a_minus * trace[pre] * s[post] + a_plus * trace[post] * s[pre]
+                    weights[i, j] = min(max(weights[i, j] + change, -bound), 0.0)
+                else:
+                    change = a_plus * trace[pre] * s[post] - a_minus * trace[post] * s[pre]
+                    low = -bound if first else 0.0
+                    weights[i, j] = min(max(weights[i, j] + change, low), bound)
+        trace = np.exp(-1.0 / tau_trace) * (0.1 * s + trace)
+        if gain is not None:
+            a_minus += (gain * (s[:n].sum() - s[n:].sum()) + bias - a_minus) / tau_slow
+            gain, bias = fade * gain, fade * bias
+        a_plus, a_minus = fade * a_plus, fade * a_minus
+        out.append(s)
+    return np.array(out), w, w_in, a_minus

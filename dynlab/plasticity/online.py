@@ -1,0 +1,166 @@
+"""A liquid whose synapses learn while it runs: every sample can carry weights of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check, tree
+from dynlab.plasticity.stdp import SlowModulator, pair_stdp, spike_trace
+
+Array = jax.Array
+
+
+@tree.dataclass
+class PlasticParams:
+    """Parameters of a :class:`Plastic` liquid: those of the liquid, with its start weights, and of the rule.
+
+    Attributes:
+        liquid: parameters of the liquid, in the form "ell".
+        potentiation, tau_trace, increment, bound, fade: scalars. modulator: its knobs as arrays, or None.
+    """
+
+    liquid: Any
+    potentiation: Array
+    depression: Array
+    tau_trace: Array
+    increment: Array
+    bound: Array
+    fade: Array
+    modulator: SlowModulator | None
+
+
+@tree.dataclass
+class PlasticState:
+    """State of a :class:`Plastic` liquid.
+
+    Attributes:
+        liquid: state of the liquid. recurrent, inputs: weights (K, N) as they are now. trace: of all sources (N + D,).
+        depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start.
+    """
+
+    liquid: Any
+    recurrent: Array
+    inputs: Array
+    trace: Array
+    depression: Array
+    strength: Array
+
+
+@tree.dataclass
+class Plastic:
+    r"""Pair STDP on all synapses of a liquid, with a slow modulator of depression by option; a Map.
+
+    In a step, after the liquid's own: weights change by :func:`dynlab.plasticity.pair_stdp` with the traces of the
+    steps before and are clipped (excitatory to [0, bound], inhibitory to [-bound, 0], input to [-bound, bound]); then
+    the traces; then the modulator, which senses the spikes of the liquid less those of the input; then everything that
+    drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
+
+    Weights are part of the state: a batch of samples has as many sets of weights. ``restart`` goes on from learnt ones.
+
+    Attributes:
+        liquid: a model with ``form="ell"`` whose parameters have `recurrent` and `inputs`; its scales fix the start
+            weights.
+        potentiation: A+. depression: A- without a modulator. modulator: None: depression stays as it is.
+        tau_trace, increment: of the traces. bound: largest size of a weight. fade: factor a ms; 1 for none.
+    """
+
+    liquid: Any
+    potentiation: Any = 0.15
+    depression: Any = 0.15
+    modulator: SlowModulator | None = None
+    tau_trace: Any = 10.0
+    increment: Any = 0.1
+    bound: Any = 3.0
+    fade: Any = 1.0
+
+    smooth = False
+
+    @property
+    def dt(self) -> float:
+        """ms."""
+        return self.liquid.dt
+
+    @property
+    def input_sizes(self) -> Any:
+        """Channels of the input, D."""
+        return self.liquid.input_sizes
+
+    def init(self, key: Array) -> PlasticParams:
+        """Draw the liquid, fold its scales into the weights, and write the rule's knobs into the parameters.
+
+        Raises:
+            ValueError, TypeError: a knob out of range, a liquid of another form, what the liquid's init refuses.
+        """
+        check.choice("liquid.form", self.liquid.form, ("ell",))
+        for name in ("potentiation", "depression", "increment"):
+            check.scalar(name, getattr(self, name), 0.0)
+        check.scalar("tau_trace", self.tau_trace, 0.0, low_open=True)
+        check.scalar("bound", self.bound, 0.0, low_open=True)
+        check.scalar("fade", self.fade, 0.0, 1.0, low_open=True)
+        if self.modulator is not None:
+            check.scalar("modulator.tau", self.modulator.tau, 0.0, low_open=True)
+            check.scalar("modulator.gain", self.modulator.gain)
+            check.scalar("modulator.bias", self.modulator.bias, 0.0)
+        drawn, one = self.liquid.init(key), jnp.ones((), check.default_float())
+        scaled = lambda form, by: dataclasses.replace(form, weight=by * form.weight)  # noqa: E731
+        liquid = dataclasses.replace(
+            drawn, recurrent=scaled(drawn.recurrent, drawn.weight_scale),
+            inputs=scaled(drawn.inputs, drawn.input_scale), weight_scale=one, input_scale=one)
+        value = lambda knob: jnp.asarray(knob, one.dtype)  # noqa: E731
+        return PlasticParams(
+            liquid, potentiation=value(self.potentiation), depression=value(self.depression),
+            tau_trace=value(self.tau_trace), increment=value(self.increment), bound=value(self.bound),
+            fade=value(self.fade), modulator=jax.tree.map(value, self.modulator))
+
+    def init_state(self, params: PlasticParams, key: Array | None = None) -> PlasticState:
+        """The liquid at rest with its start weights, nothing remembered."""
+        liquid = self.liquid.init_state(params.liquid, key)
+        depression = params.depression if params.modulator is None else params.modulator.start()
+        return PlasticState(liquid, params.liquid.recurrent.weight, params.liquid.inputs.weight,
+                            jnp.zeros_like(liquid.spikes), depression, jnp.ones_like(params.fade))
+
+    def restart(self, params: PlasticParams, state: PlasticState, key: Array | None = None) -> PlasticState:
+        """For the next sample: the liquid at rest and the rule as at the start; weights and traces stay as they are."""
+        fresh = self.init_state(params, key)
+        return dataclasses.replace(fresh, recurrent=state.recurrent, inputs=state.inputs, trace=state.trace)
+
+    def step(self, params: PlasticParams, state: PlasticState, x: Array, key: Array | None = None) -> PlasticState:
+        """One step of dt; x is (D,)."""
+        own = params.liquid
+        recurrent, inputs = own.recurrent, own.inputs
+        now = dataclasses.replace(own, recurrent=dataclasses.replace(recurrent, weight=state.recurrent),
+                                  inputs=dataclasses.replace(inputs, weight=state.inputs))
+        liquid = self.liquid.step(now, state.liquid, x, key)
+        n = recurrent.weight.shape[1]
+        spikes, trace = liquid.spikes, state.trace
+        factors = {"potentiation": state.strength * params.potentiation, "depression": state.depression}
+
+        def changed(form: Any, weight: Array, first: int, **kind: Any) -> Array:
+            both = jnp.stack([trace, spikes], axis=1)[first + form.pre]  # (K, N, 2): one gather
+            new = pair_stdp(weight, both[..., 0], trace[:n], both[..., 1], spikes[:n], **factors, **kind)
+            return jnp.where(form.weight != 0, new, 0.0)  # the rest fills up the columns
+
+        inhibits = recurrent.weight < 0
+        zero = jnp.zeros_like(params.bound)
+        low, high = jnp.where(inhibits, -params.bound, zero), jnp.where(inhibits, zero, params.bound)
+        new_recurrent = changed(recurrent, state.recurrent, 0, inhibitory=inhibits, low=low, high=high)
+        new_inputs = changed(inputs, state.inputs, n, low=-params.bound, high=params.bound)
+        trace = spike_trace(trace, spikes, params.tau_trace, self.dt, params.increment)
+        fade = params.fade**self.dt
+        depression = state.depression
+        if params.modulator is None:
+            depression = depression * fade
+        else:
+            weak = dataclasses.replace(params.modulator, gain=state.strength * params.modulator.gain,
+                                       bias=state.strength * params.modulator.bias)
+            depression = fade * weak.step(depression, jnp.sum(spikes[:n]) - jnp.sum(spikes[n:]), self.dt)
+        return PlasticState(liquid, new_recurrent, new_inputs, trace, depression, fade * state.strength)
+
+    def observe(self, params: PlasticParams, state: PlasticState) -> Array:
+        """The features of the liquid."""
+        return self.liquid.observe(params.liquid, state.liquid)
+
