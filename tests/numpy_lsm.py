@@ -6,7 +6,7 @@ import numpy as np
 
 
 def run(w, w_in, events, *, delay=None, tau=64.0, threshold=20.0, refractory=2, tau_synapse=1.0, current=100.0):
-    """Spikes (T, N + D) of the network of Ivanov and Michmizos: input units are LIF, same step, last spike, Euler, 1 ms.
+    """Spikes (T, N + D) of the network of Ivanov and Michmizos: LIF input units, same step, last spike, Euler, 1 ms.
 
     w (N, N), w_in (N, D): signed weights. events (T, D). delay: (N, N) whole steps or None.
     """
@@ -36,7 +36,7 @@ def run(w, w_in, events, *, delay=None, tau=64.0, threshold=20.0, refractory=2, 
 
 
 def run_plastic(w, w_in, events, *, gain, fade=1.0, a_plus=0.15, start=0.15, bound=3.0, tau_trace=10.0, tau_slow=100.0):
-    """The same network with STDP on all synapses and the slow modulator of depression (None: fixed), synapse by synapse.
+    """The same network with STDP on all synapses and a slow modulator of depression (None: fixed), one by one.
 
     Returns spikes (T, N + D), the last weights w and w_in, and the last depression.
     """

@@ -106,6 +106,23 @@ def test_plastic_liquid_equals_a_numpy_loop(gain, tol, x64):
     assert np.abs(want - w).max() > 1e-3  # it does learn
 
 
+def test_dense_and_lists_learn_the_same():
+    found = []
+    for form in ("dense", "ell"):
+        model = Plastic(LIQUID.replace(form=form), modulator=SlowModulator())
+        params = model.init(KEY)
+        run = simulate(model, params, EVENTS)
+        if form == "dense":
+            weights = np.asarray(run.state.recurrent[0])
+        else:
+            row, post = np.nonzero(np.asarray(params.liquid.recurrent.weight))
+            weights = np.zeros((36, 36), np.float32)
+            weights[post, np.asarray(params.liquid.recurrent.pre)[row, post]] = np.asarray(run.state.recurrent)[row, post]
+        found.append((np.asarray(run.outputs), weights))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+
+
 def test_signs_and_bounds_hold_and_samples_keep_their_own_weights():
     model = Plastic(LIQUID, modulator=SlowModulator(gain=0.2), potentiation=1.0)
     params = model.init(KEY)
@@ -125,7 +142,7 @@ def test_signs_and_bounds_hold_and_samples_keep_their_own_weights():
 
 
 BAD = {
-    "another form": (lambda: Plastic(LSM()).init(KEY), ValueError, r"liquid.form must be one of 'ell', got 'dense'"),
+    "another form": (lambda: Plastic(LSM(form="edges")).init(KEY), ValueError, r"liquid.form must be one of 'ell', 'dense', got 'edges'"),
     "negative potentiation": (lambda: Plastic(LIQUID, potentiation=-1.0).init(KEY), ValueError, r"potentiation must be finite and in \[0.0, inf\], got -1.0"),
     "fade above 1": (lambda: Plastic(LIQUID, fade=1.5).init(KEY), ValueError, r"fade must be finite and in \(0.0, 1.0\], got 1.5"),
     "modulator without time": (lambda: Plastic(LIQUID, modulator=SlowModulator(tau=0.0)).init(KEY), ValueError, r"modulator.tau must be finite and in \(0.0, inf\], got 0.0"),

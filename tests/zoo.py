@@ -19,6 +19,7 @@ import zoo_models as small
 from dynlab import (
     ESN,
     GRU,
+    LSM,
     LSTM,
     RNN,
     EIReservoir,
@@ -27,12 +28,16 @@ from dynlab import (
     Feedback,
     FlowMap,
     Hold,
+    Izhikevich,
+    Lattice,
+    RandomInput,
     Stack,
     from_step,
     from_torch,
 )
 from dynlab.models import weights
 from dynlab.models.leaky_rnn import LeakyFlow, LeakyRNN
+from dynlab.plasticity import Plastic, SlowModulator
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ def leaky_step(params: Any, state: Any, x: Any) -> Any:
 
 FUNCTION, _ = from_step(leaky_step, 3, {"w": jnp.eye(3)[::-1], "v": jnp.ones((3, 2)), "leak": 0.3}, n_inputs=2)
 TORCH, _ = from_torch(Path(__file__).parent / "fixtures" / "state_dict.pt")
+LIQUID = LSM(n_inputs=3, wiring=Lattice(shape=(2, 2, 2), delays=(1, 0, 2, 0)), input_wiring=RandomInput(share=0.6),
+             input_scale=8.0)
 FLOW = small.RateFlow(n_units=5)
 READOUT = small.MeanReadout(jnp.full((2, 12), 0.1))
 
@@ -87,6 +94,10 @@ ZOO: dict[str, Entry] = {
     "esn_deep": Entry(Stack((ring(n_units=8, noise=0.1), ring(n_inputs=8, n_units=6, leak_rate=0.5))), 14, noisy=True),
     "esn_held": Entry(Hold(ring(n_units=12, leak_rate=0.5, noise=0.1), n_ticks=3), 12, noisy=True),
     "ei_reservoir": Entry(EIReservoir(n_inputs=2, n_units=10, in_degree=5, gain=3.0, noise=0.05), 10, noisy=True),
+    "lsm": Entry(LIQUID.replace(noise=0.5), 46, noisy=True),
+    "lsm_direct": Entry(LIQUID.replace(order="next_step", input_layer="direct", features="filtered"), 51, alike="lsm"),
+    "lsm_plastic": Entry(Plastic(LIQUID, modulator=SlowModulator()), 275),
+    "izhikevich": Entry(Izhikevich(n_units=10, cells="network", noise=5.0), 20, noisy=True),
     "rnn": Entry(RNN(n_inputs=2, n_units=6), 6),
     "gru": Entry(GRU(n_inputs=2, n_units=6), 6),
     "gru_reset_before": Entry(GRU(n_inputs=2, n_units=6, reset="before"), 6, alike="gru"),

@@ -69,6 +69,9 @@ def _rank(states: Array, threshold: Any) -> StateRank:
                      jnp.asarray(threshold, s.dtype), jnp.where(good, 0, 1).astype(jnp.int32))
 
 
+_state_rank = jax.jit(_rank)
+
+
 @partial(jax.jit, static_argnames=("n_streams", "n_steps"))
 def _kernel_rank(
     model: Map, params: Any, key: Array, amplitude: Any, threshold: Any, *, n_streams: int, n_steps: int
@@ -119,6 +122,27 @@ def _check_rank(n_features: int, n_streams: Any, threshold: Any) -> int:
         raise ValueError(f"threshold must be at least {rounding:.2g}, which is rounding in {check.default_float()}, "
                          f"and below 1, got {threshold!r}")
     return n_streams
+
+
+def state_rank(states: Any, threshold: float | Array = THRESHOLD) -> StateRank:
+    """The rank of given states or features, one row a sample: (m, N).
+
+    For features that no single input channel leads to, such as the spike counts of m images: of different ones it is
+    their kernel rank, of noisy copies of one their generalisation rank (Legenstein and Maass 2007). Threshold as in
+    :func:`kernel_rank`. The rank at the level of float64 rounding, which some papers give for counts, is that of
+    ``numpy.linalg.matrix_rank`` on the host.
+
+    Returns:
+        :class:`StateRank`.
+
+    Raises:
+        ValueError, TypeError: wrong shape, a threshold below rounding (max(N, m) eps).
+    """
+    x = check.array("states", states, finite=False)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"states must have shape (samples, features), not empty, got {x.shape}")
+    _check_rank(x.shape[1], x.shape[0], threshold)
+    return _state_rank(x, threshold)
 
 
 def kernel_rank(

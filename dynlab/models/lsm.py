@@ -166,10 +166,9 @@ class LSM:
         for name in ("weight_scale", "input_scale"):
             check.scalar(name, getattr(self, name), 0.0)
         for name in ("tau", "tau_synapse", "tau_trace"):
-            value = getattr(self, name)
-            check.scalar(name, value, 0.0, low_open=True)
-            if not check.is_traced(value) and value < self.dt:
-                raise ValueError(f"{name} must be at least dt = {self.dt}, got {value}: lower dt")
+            check.scalar(name, getattr(self, name), 0.0, low_open=True)
+        if not check.is_traced(self.tau) and self.tau < self.dt:
+            raise ValueError(f"tau must be at least dt = {self.dt}, got {self.tau}: lower dt")
         for name in ("input_current", "threshold", "reset", "bias"):
             check.scalar(name, getattr(self, name))
         concrete = not check.is_traced(self.threshold, self.reset)

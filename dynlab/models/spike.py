@@ -42,7 +42,7 @@ r"""Name -> (derivative as a function of v - threshold and slope k, default slop
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _fire(x: Array, surrogate: str | None, slope: float) -> Array:
-    return (x >= 0).astype(x.dtype)
+    return jnp.where(x >= 0, 1.0, 0.0).astype(jnp.result_type(x))
 
 
 @_fire.defjvp

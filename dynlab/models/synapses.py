@@ -80,6 +80,23 @@ class Dense:
 
     matrix: Array
 
+    @property
+    def weight(self) -> Array:
+        """The matrices."""
+        return self.matrix
+
+    def with_weight(self, weight: Array) -> Dense:
+        """The same synapses with other weights, shaped like `weight`."""
+        return Dense(weight)
+
+    def of_sources(self, values: Array) -> Array:
+        """Values of the sources (n_pre, ...) as they stand against `weight`."""
+        return values
+
+    def of_targets(self, values: Array) -> Array:
+        """Values of the targets (n_post,) as they stand against `weight`."""
+        return values[:, None]
+
     def apply(self, past: Past) -> Array:
         """(n_post,)."""
         if self.matrix.shape[0] == 1:
@@ -94,6 +111,18 @@ class Ell:
     pre: Array
     weight: Array
     delay: Array | None = None
+
+    def with_weight(self, weight: Array) -> Ell:
+        """The same synapses with other weights (K, n_post)."""
+        return Ell(self.pre, weight, self.delay)
+
+    def of_sources(self, values: Array) -> Array:
+        """Values of the sources (n_pre, ...) as they stand against `weight`: (K, n_post, ...)."""
+        return values[self.pre]
+
+    def of_targets(self, values: Array) -> Array:
+        """Values of the targets (n_post,) as they stand against `weight`."""
+        return values
 
     def apply(self, past: Past) -> Array:
         """(n_post,)."""

@@ -19,7 +19,7 @@ class PlasticParams:
     """Parameters of a :class:`Plastic` liquid: those of the liquid, with its start weights, and of the rule.
 
     Attributes:
-        liquid: parameters of the liquid, in the form "ell".
+        liquid: parameters of the liquid, in the form "ell" or "dense".
         potentiation, tau_trace, increment, bound, fade: scalars. modulator: its knobs as arrays, or None.
     """
 
@@ -38,7 +38,8 @@ class PlasticState:
     """State of a :class:`Plastic` liquid.
 
     Attributes:
-        liquid: state of the liquid. recurrent, inputs: weights (K, N) as they are now. trace: of all sources (N + D,).
+        liquid: state of the liquid. recurrent, inputs: weights as they are now, in the liquid's form. trace: of all
+            sources (N + D,).
         depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start.
     """
 
@@ -62,8 +63,8 @@ class Plastic:
     Weights are part of the state: a batch of samples has as many sets of weights. ``restart`` goes on from learnt ones.
 
     Attributes:
-        liquid: a model with ``form="ell"`` whose parameters have `recurrent` and `inputs`; its scales fix the start
-            weights.
+        liquid: a model whose parameters have `recurrent` and `inputs`, such as :class:`dynlab.LSM`; its scales fix the
+            start weights. Its form is "ell", the fast one, or "dense", which can be drawn inside ``jit``.
         potentiation: A+. depression: A- without a modulator. modulator: None: depression stays as it is.
         tau_trace, increment: of the traces. bound: largest size of a weight. fade: factor a ms; 1 for none.
     """
@@ -95,7 +96,7 @@ class Plastic:
         Raises:
             ValueError, TypeError: a knob out of range, a liquid of another form, what the liquid's init refuses.
         """
-        check.choice("liquid.form", self.liquid.form, ("ell",))
+        check.choice("liquid.form", self.liquid.form, ("ell", "dense"))
         for name in ("potentiation", "depression", "increment"):
             check.scalar(name, getattr(self, name), 0.0)
         check.scalar("tau_trace", self.tau_trace, 0.0, low_open=True)
@@ -106,7 +107,7 @@ class Plastic:
             check.scalar("modulator.gain", self.modulator.gain)
             check.scalar("modulator.bias", self.modulator.bias, 0.0)
         drawn, one = self.liquid.init(key), jnp.ones((), check.default_float())
-        scaled = lambda form, by: dataclasses.replace(form, weight=by * form.weight)  # noqa: E731
+        scaled = lambda form, by: form.with_weight(by * form.weight)  # noqa: E731
         liquid = dataclasses.replace(
             drawn, recurrent=scaled(drawn.recurrent, drawn.weight_scale),
             inputs=scaled(drawn.inputs, drawn.input_scale), weight_scale=one, input_scale=one)
@@ -132,23 +133,23 @@ class Plastic:
         """One step of dt; x is (D,)."""
         own = params.liquid
         recurrent, inputs = own.recurrent, own.inputs
-        now = dataclasses.replace(own, recurrent=dataclasses.replace(recurrent, weight=state.recurrent),
-                                  inputs=dataclasses.replace(inputs, weight=state.inputs))
+        now = dataclasses.replace(own, recurrent=recurrent.with_weight(state.recurrent),
+                                  inputs=inputs.with_weight(state.inputs))
         liquid = self.liquid.step(now, state.liquid, x, key)
-        n = recurrent.weight.shape[1]
-        spikes, trace = liquid.spikes, state.trace
+        n, spikes, trace = self.liquid.n_units, liquid.spikes, state.trace
         factors = {"potentiation": state.strength * params.potentiation, "depression": state.depression}
 
-        def changed(form: Any, weight: Array, first: int, **kind: Any) -> Array:
-            both = jnp.stack([trace, spikes], axis=1)[first + form.pre]  # (K, N, 2): one gather
-            new = pair_stdp(weight, both[..., 0], trace[:n], both[..., 1], spikes[:n], **factors, **kind)
-            return jnp.where(form.weight != 0, new, 0.0)  # the rest fills up the columns
+        def changed(form: Any, weight: Array, sources: slice, **kind: Any) -> Array:
+            both = form.of_sources(jnp.stack([trace[sources], spikes[sources]], axis=-1))  # one gather for two values
+            after = (form.of_targets(values[:n]) for values in (trace, spikes))
+            new = pair_stdp(weight, both[..., 0], next(after), both[..., 1], next(after), **factors, **kind)
+            return jnp.where(form.weight != 0, new, 0.0)  # no synapse there
 
         inhibits = recurrent.weight < 0
         zero = jnp.zeros_like(params.bound)
         low, high = jnp.where(inhibits, -params.bound, zero), jnp.where(inhibits, zero, params.bound)
-        new_recurrent = changed(recurrent, state.recurrent, 0, inhibitory=inhibits, low=low, high=high)
-        new_inputs = changed(inputs, state.inputs, n, low=-params.bound, high=params.bound)
+        new_recurrent = changed(recurrent, state.recurrent, slice(n), inhibitory=inhibits, low=low, high=high)
+        new_inputs = changed(inputs, state.inputs, slice(n, None), low=-params.bound, high=params.bound)
         trace = spike_trace(trace, spikes, params.tau_trace, self.dt, params.increment)
         fade = params.fade**self.dt
         depression = state.depression

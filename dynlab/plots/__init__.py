@@ -14,11 +14,12 @@ from dynlab.plots.dynamics import (
     spectrum,
 )
 from dynlab.plots.results import attractor, capacity_lines, forecast, heat_map, memory_curve
+from dynlab.plots.spikes import branching_curve, membranes, raster
 from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS
 from dynlab.plots.training import learning_curve
 
 __all__ = [
-    "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "capacity_by_degree", "capacity_lines",
-    "degree_shades", "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve", "memory_curve",
-    "spectrum",
+    "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "branching_curve", "capacity_by_degree",
+    "capacity_lines", "degree_shades", "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve",
+    "membranes", "memory_curve", "raster", "spectrum",
 ]

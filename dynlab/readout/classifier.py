@@ -134,8 +134,10 @@ def ridge_classifier(features: Any, labels: Any, ridge: Any = 1e-2, *, n_classes
 def _logistic(
     x: Array, y: Array, l2: Array, tolerance: Array, *, n_classes: int, max_steps: int
 ) -> tuple[Linear, Array, Array]:
+    """`y`: labels (samples,), or probabilities (samples, classes)."""
     import optax
 
+    entropy = optax.softmax_cross_entropy_with_integer_labels if y.ndim == 1 else optax.softmax_cross_entropy
     mean, scale = x.mean(0), x.std(0)
     scale = jnp.where(scale > 0, scale, 1.0)
     z = (x - mean) / scale
@@ -143,8 +145,7 @@ def _logistic(
     def loss(params: tuple[Array, Array]) -> Array:
         w, b = params
         logits = jnp.matmul(z, w, precision="highest") + b
-        fit = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-        return fit + 0.5 * l2 * jnp.sum(w**2)
+        return entropy(logits, y).mean() + 0.5 * l2 * jnp.sum(w**2)
 
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)

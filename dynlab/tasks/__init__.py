@@ -3,6 +3,18 @@
 from dynlab.tasks.base import CognitiveTrial, Trial, integrate, rk4_step, weighted_squares
 from dynlab.tasks.context_decision import ContextDecision
 from dynlab.tasks.delay import Delay
+from dynlab.tasks.encoders import (
+    bernoulli_encode,
+    delta_encode,
+    latency_encode,
+    markov_entropy_rate,
+    markov_spikes,
+    nalsm_rates,
+    nalsm_scale,
+    poisson_encode,
+    population_encode,
+)
+from dynlab.tasks.events import Events, events_to_counts, events_to_spikes
 from dynlab.tasks.flip_flop import FlipFlop
 from dynlab.tasks.henon import Henon, henon_map
 from dynlab.tasks.lorenz import Lorenz, lorenz_field
@@ -22,6 +34,7 @@ __all__ = [
     "CognitiveTrial",
     "ContextDecision",
     "Delay",
+    "Events",
     "FlipFlop",
     "Henon",
     "Lorenz",
@@ -35,12 +48,23 @@ __all__ = [
     "Sine",
     "Trial",
     "Yang",
+    "bernoulli_encode",
+    "delta_encode",
+    "events_to_counts",
+    "events_to_spikes",
     "henon_map",
     "integrate",
+    "latency_encode",
     "lorenz_field",
     "mackey_glass_field",
     "mackey_glass_solve",
+    "markov_entropy_rate",
+    "markov_spikes",
+    "nalsm_rates",
+    "nalsm_scale",
     "narma_step",
+    "poisson_encode",
+    "population_encode",
     "rk4_step",
     "rossler_field",
     "weighted_squares",
