@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import zeta
 
 from dynlab import check, tree
 
@@ -91,15 +89,21 @@ def avalanches(counts: Any, *, width: int = 1, threshold: float = 0.0) -> Avalan
     return Avalanches(np.concatenate(sizes), np.concatenate(durations).astype(np.int64), n_cut)
 
 
+def _above(alpha: float, x: Any, x_max: float) -> Any:
+    """The sum of y^-alpha from x to x_max."""
+    from scipy.special import zeta  # where it is used: importing dynlab stays light
+
+    return zeta(alpha, x) - (zeta(alpha, x_max + 1) if np.isfinite(x_max) else 0.0)
+
+
 def _mass(alpha: float, x_min: int, x_max: float) -> float:
     """The sum of x^-alpha over the range."""
-    return zeta(alpha, x_min) - (zeta(alpha, x_max + 1) if np.isfinite(x_max) else 0.0)
+    return float(_above(alpha, x_min, x_max))
 
 
 def _distance(tail: np.ndarray, alpha: float, x_min: int, x_max: float) -> float:
     values, number = np.unique(tail, return_counts=True)
-    above = zeta(alpha, values + 1.0) - (zeta(alpha, x_max + 1) if np.isfinite(x_max) else 0.0)
-    fitted = 1.0 - above / _mass(alpha, x_min, x_max)
+    fitted = 1.0 - _above(alpha, values + 1.0, x_max) / _mass(alpha, x_min, x_max)
     seen = np.cumsum(number) / tail.size
     # between two values seen, the law rises and the sample does not: look just below each value too
     just_below = fitted - values**-alpha / _mass(alpha, x_min, x_max)
@@ -113,6 +117,8 @@ def _fit(tail: np.ndarray, x_min: int, x_max: float, min_samples: int) -> PowerL
 
     if tail.size < min_samples:
         return failed(TOO_FEW)
+    from scipy.optimize import minimize_scalar
+
     mean_log = float(np.mean(np.log(tail)))
 
     def cost(alpha: float) -> float:
