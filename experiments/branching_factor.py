@@ -11,7 +11,6 @@ on 50,000 samples of 20 ms; here `n_start` of them, which decides how near the w
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from dataclasses import dataclass
@@ -23,20 +22,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import LSM, Lattice, branching_factor, check, data, plots
+from dynlab import LSM, Lattice, branching_factor, check, plots
 from dynlab.keys import named
 from dynlab.models.synapses import from_dense
 from dynlab.plasticity import Plastic, SlowModulator
-from dynlab.simulation import simulate
-from dynlab.tasks import bernoulli_encode, nalsm_rates, nalsm_scale
-from experiments import cli
+from dynlab.tasks import bernoulli_encode
+from experiments import _liquid, cli
+from experiments._liquid import kept, own_folder
 from experiments.contract import Claim, Progress, Result, Table, Variable, near, quiet, within
 
 Array = jax.Array
 SOURCE = "arXiv:2111.01760, published runs"
 STATIC = {0.4: 0.369, 0.6: 0.704, 0.8: 1.002, 1.0: 1.240, 1.2: 1.404, 1.4: 1.438}
 ASTRO = {0.002: 1.424, 0.015: 1.246, 0.05: 1.086, 0.2: 0.885}
-DATASETS = ("mnist", "fashion_mnist", "templates")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Config:
 
 def validate(config: Config) -> None:
     """Refuse values that no run could mean."""
-    check.choice("dataset", config.dataset, DATASETS)
+    check.choice("dataset", config.dataset, _liquid.DATASETS)
     for name in ("n_networks", "n_plastic", "n_samples", "n_start", "start_duration"):
         check.integer(name, getattr(config, name), 1)
     check.integer("duration", config.duration, 59)
@@ -83,88 +81,19 @@ def validate(config: Config) -> None:
         check.number(name, getattr(config, name), 0.0)
 
 
-def load(config: Config, key: Array) -> Array:
-    """Spike probabilities a ms (images, 784); the rate is that of the training images' own constant."""
-    if config.dataset == "templates":
-        rates = jax.random.uniform(key, (64, 784)) * jax.random.bernoulli(named(key, "on"), 0.15, (64, 784))
-        return jnp.asarray(rates / 8.0)
-    images = data.load(config.dataset).train.values.reshape(-1, 784).astype(np.float32)
-    return nalsm_rates(images, nalsm_scale(images))
-
-
-@jax.jit
-def run_static(model: Any, key: Array, events: Array, scales: Array) -> Array:
-    """Spikes (weights, samples, T, N) of one liquid for every size of its weights: one program."""
-
-    def one(scale: Array) -> Array:
-        member = model.replace(weight_scale=scale, input_scale=scale)
-        return simulate(member, member.init(key), events).outputs
-
-    return jax.vmap(one)(scales)
-
-
-def _liquid_spikes(params: Any, state: Any, x: Any) -> Array:
-    return state.liquid.spikes
-
-
-@partial(jax.jit, static_argnames=("steps",))
-def start_plastic(model: Any, params: Any, rates: Array, key: Array, gains: Array, *, steps: int) -> Any:
-    """States (gains, ...) after the initialisation: each image of `rates` for `steps` ms, weights carried on."""
-
-    def one(gain: Array) -> Any:
-        knobs = params.replace(modulator=params.modulator.replace(gain=gain))
-
-        def image(state: Any, number: Array) -> tuple[Any, None]:
-            events = bernoulli_encode(jax.random.fold_in(key, number), rates[number], steps)
-            state = model.restart(knobs, state)
-            return simulate(model, knobs, events, state=state, record=None).state, None
-
-        return jax.lax.scan(image, model.init_state(knobs), jnp.arange(rates.shape[0]))[0]
-
-    return jax.vmap(one)(gains)
-
-
-@jax.jit
-def run_plastic(model: Any, params: Any, states: Any, events: Array, gains: Array) -> Array:
-    """Spikes (gains, samples, T, N + D); every image starts from the weights of the initialisation, learning fades."""
-
-    def one(gain: Array, state: Any) -> Array:
-        knobs = params.replace(modulator=params.modulator.replace(gain=gain), fade=jnp.full_like(params.fade, 0.99))
-        begin = model.restart(knobs, state)
-        return jax.lax.map(lambda x: simulate(model, knobs, x, state=begin, record=_liquid_spikes).outputs, events)
-
-    return jax.vmap(one)(gains, states)
-
-
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:
     """Static liquids, then plastic ones; a finished network is kept in `folder`."""
-    rates = load(config, named(key, "templates"))
+    rates = _liquid.rates(config.dataset, named(key, "templates"))
     chosen = jax.random.choice(named(key, "images"), rates.shape[0], (config.n_samples,), replace=False)
     events = jax.vmap(lambda k, p: bernoulli_encode(k, p, config.duration))(
         jax.random.split(named(key, "events"), config.n_samples), rates[chosen])
-    if folder is not None:  # of this very run: another configuration or key has another folder
-        what = repr((config, jax.random.key_data(key).tolist())).encode()
-        folder = folder / hashlib.sha256(what).hexdigest()[:16]
+    folder = own_folder(folder, config, key)
     static, plastic = [], []
     for number in progress(range(config.n_networks), "static liquid"):
-        static.append(_kept(folder, f"static_{number}", partial(_static, config, key, number, events)))
+        static.append(kept(folder, f"static_{number}", partial(_static, config, key, number, events)))
     for number in progress(range(config.n_plastic), "plastic liquid"):
-        plastic.append(_kept(folder, f"plastic_{number}", partial(_plastic, config, key, number, rates, events)))
+        plastic.append(kept(folder, f"plastic_{number}", partial(_plastic, config, key, number, rates, events)))
     return summarise(config, np.stack(static), np.stack(plastic))
-
-
-def _kept(folder: Path | None, name: str, compute: Any) -> np.ndarray:
-    """What `compute` gives, from the folder where it is there."""
-    if folder is None:
-        return np.asarray(compute())
-    path = folder / f"{name}.npy"
-    if not path.exists():
-        found = np.asarray(compute())
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".part").open("wb") as file:
-            np.save(file, found)
-        path.with_suffix(".part").replace(path)
-    return np.load(path)
 
 
 def _measures(spikes: Array, synapses: Any) -> np.ndarray:
@@ -175,7 +104,7 @@ def _measures(spikes: Array, synapses: Any) -> np.ndarray:
 
 def _static(config: Config, key: Array, number: int, events: Array) -> np.ndarray:
     model, own = LSM(wiring=Lattice(shape=config.shape)), jax.random.fold_in(key, number)
-    spikes = run_static(model, own, events, jnp.asarray(config.weights))
+    spikes = _liquid.run_static(model, own, events, jnp.asarray(config.weights))
     return _measures(spikes, from_dense(model.init(own).recurrent.matrix[0]))
 
 
@@ -186,8 +115,9 @@ def _plastic(config: Config, key: Array, number: int, rates: Array, events: Arra
     model = Plastic(liquid, modulator=SlowModulator())
     params = model.init(own)
     shown = jax.random.choice(named(own, "start"), rates.shape[0], (config.n_start,))
-    states = start_plastic(model, params, rates[shown], named(own, "events"), gains, steps=config.start_duration)
-    spikes = run_plastic(model, params, states, events, gains)[..., : wiring.n_units]
+    states = _liquid.start_plastic(model, params, rates[shown], named(own, "events"), gains,
+                                   steps=config.start_duration)
+    spikes = _liquid.run_plastic(model, params, states, events, gains)[..., : wiring.n_units]
     return _measures(spikes, from_dense(LSM(wiring=wiring).init(own).recurrent.matrix[0]))
 
 
