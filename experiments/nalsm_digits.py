@@ -1,8 +1,8 @@
 """Does an astrocyte help a spiking liquid to recognise digits?
 
 The liquid of Ivanov and Michmizos 2021 (NeurIPS, arXiv:2111.01760) with 1,000 units: static, with STDP, and with STDP
-and an astrocyte (NALSM). Features are spike counts over 250 ms, the readout is softmax regression on soft labels; beside
-them stands the same readout on the raw pixels.
+and an astrocyte (NALSM). Features are spike counts over 250 ms, the readout is softmax regression on soft labels; by
+its side stands the same readout on the raw pixels.
 
 Expected, from the authors' published runs with 50,000 training images: 0.895 (STDP), 0.953 (static, the best weight
 chosen on test accuracy), 0.960 (NALSM); so STDP < static < NALSM. With fewer images all are lower. Every plastic sample

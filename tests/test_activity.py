@@ -51,6 +51,16 @@ def test_entropy():
     assert np.isnan(jax.jit(neuronal_entropy)(jnp.full((5, 2), jnp.nan)))  # a member of a sweep that diverged
 
 
+def test_entropy_compiles_once(count_compilations):
+    states = jax.random.uniform(KEY, (30, 4))
+    neuronal_entropy(states)
+    with count_compilations() as count:
+        neuronal_entropy(states)
+    assert count.compilations == 0
+    swept = jax.vmap(lambda low: neuronal_entropy(states, low=low))(jnp.array([0.0, -1.0]))
+    np.testing.assert_allclose(swept[1], neuronal_entropy(states, low=-1.0), rtol=1e-5)
+
+
 def test_saturated_and_silent():
     states = np.tile([0.99, 0.96, 0.5, 0.01], (20, 1))
     assert float(saturated_fraction(states)) == 0.5
@@ -93,6 +103,7 @@ BAD = {
     "balance of an ESN": (lambda: balance(ESN(), ESN().init(KEY)), TypeError, r"model must have excitation\(params\) .*ESN lacks excitation, inhibition"),
     "no time axis": (lambda: firing_rates(np.ones(3)), ValueError, r"states must have shape \(..., time, units\), none empty, got \(3,\)"),
     "empty": (lambda: synchrony(np.ones((0, 3))), ValueError, r"states must have shape .* got \(0, 3\)"),
+    "a column of targets": (lambda: rate_error(np.ones(3), np.ones((3, 1))), ValueError, r"targets must be a number, .* got \(3, 1\)"),
     "no bins": (lambda: neuronal_entropy(np.ones((3, 3)), bins=0), ValueError, r"bins must be at least 1, got 0"),
     "empty range": (lambda: neuronal_entropy(np.ones((3, 3)), low=1.0), ValueError, r"high must be finite and in \(1.0, inf\], got 1.0"),
     "NaN level": (lambda: silent_fraction(np.ones((3, 3)), np.nan), ValueError, r"level must be finite"),

@@ -73,6 +73,27 @@ def test_outputs_become_exponential():
     assert divergence(after, 0.2) < 0.2 * divergence(before, 0.2)
 
 
+def test_rest_of_the_exponential_rule():
+    """Weakly driven units settle where the rule rests, m^2 + v - (2 mu + 1) m + mu = 0, which is below mu."""
+    params, mean = SIGMOID.replace(input_fraction=0.3).init(KEY), 0.2
+    found = adapt_intrinsic(SIGMOID, params, U, mean=mean, learning_rate=5e-3)
+    y = np.asarray(simulate(SIGMOID, found.params, U, washout=500).outputs, float)
+    m, v = y.mean(0), y.var(0)
+    half = mean + 0.5
+    np.testing.assert_allclose(m, half - np.sqrt(half**2 - mean - v), atol=0.02)
+    assert m.mean() < 0.9 * mean
+
+
+def test_keys_can_be_swept():
+    model = SIGMOID.replace(noise=0.1)
+    params = model.init(KEY)
+    keys = jax.random.split(KEY, 2)
+    swept = jax.vmap(lambda k: adapt_intrinsic(model, params, U[:200], key=k))(keys)
+    alone = adapt_intrinsic(model, params, U[:200], key=keys[1])
+    np.testing.assert_allclose(swept.rates[1], alone.rates, atol=1e-5)
+    assert np.abs(swept.rates[0] - swept.rates[1]).max() > 1e-3
+
+
 def test_outputs_become_normal():
     params = TANH.replace(leak_rate=1.0).init(KEY)
     model = TANH.replace(leak_rate=1.0)

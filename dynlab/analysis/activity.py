@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,8 +27,11 @@ def firing_rates(states: Any) -> Array:
 
 
 def rate_error(rates: Any, targets: Any) -> Array:
-    r"""Mean over units of :math:`|r_i - \rho_i|`: (..., N) and a number or (N,) -> (...)."""
-    return jnp.mean(jnp.abs(check.array("rates", rates) - jnp.asarray(targets)), axis=-1)
+    r"""Mean over units of :math:`|r_i - \rho_i|`: (..., N) and a number, (N,) or (..., N) -> (...)."""
+    rates, targets = check.array("rates", rates), check.array("targets", targets)
+    if rates.ndim == 0 or targets.shape not in ((), rates.shape[-1:], rates.shape):
+        raise ValueError(f"targets must be a number, (units,) or shaped like rates {rates.shape}, got {targets.shape}")
+    return jnp.mean(jnp.abs(rates - targets), axis=-1)
 
 
 def neuronal_entropy(states: Any, *, bins: int = 50, low: float = 0.0, high: float = 1.0) -> Array:
@@ -48,7 +52,12 @@ def neuronal_entropy(states: Any, *, bins: int = 50, low: float = 0.0, high: flo
     x = _series(states)
     check.integer("bins", bins, 1)
     check.number("low", low)
-    check.number("high", high, float(low), low_open=True)
+    check.number("high", high, -jnp.inf if check.is_traced(low) else float(low), low_open=True)
+    return _entropy(x, low, high, bins=bins)
+
+
+@partial(jax.jit, static_argnames="bins")
+def _entropy(x: Array, low: Any, high: Any, *, bins: int) -> Array:
     index = jnp.clip(jnp.floor((x - low) / (high - low) * bins), 0, bins - 1).astype(jnp.int32)
     # a sorted search, bin by bin, would cost T log T; a sum per bin never holds a one-hot of (T, N, bins)
     share = jax.lax.map(lambda b: jnp.mean(index == b, axis=-2, dtype=x.dtype), jnp.arange(bins))

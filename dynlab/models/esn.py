@@ -168,20 +168,28 @@ class ESN:
 
     def step(self, params: ESNParams, state: Array, x: Any, key: Array | None = None) -> Array:
         """One update (N,) -> (N,); `x` is u (D,), or (u, y) with feedback."""
-        drive = self.net(params, state, x)
-        drive = drive + params.bias if params.gain is None else params.gain * drive + params.bias
+        if params.gain is None:
+            drive = self._sum(params, state, x, params.bias)
+        else:
+            drive = params.gain * self.net(params, state, x) + params.bias
         if key is not None and params.noise is not None:
             drive += params.noise * jax.random.normal(key, drive.shape, drive.dtype)
         return (1.0 - params.leak_rate) * state + params.leak_rate * activation(self.activation)(drive)
 
     def net(self, params: ESNParams, state: Array, x: Any) -> Array:
         """What gain and bias act on (N,): the recurrent, external and fed-back input of the units."""
+        return self._sum(params, state, x)
+
+    def _sum(self, params: ESNParams, state: Array, x: Any, bias: Array | None = None) -> Array:
+        """Recurrent input, bias, external and fed-back input (N,), added in this order."""
         u, y = x if self.n_feedback else (x, None)
-        net = params.spectral_radius * params.recurrent.apply(state)
-        net += _project(params.input_weights, params.input_scaling * u)
+        total = params.spectral_radius * params.recurrent.apply(state)
+        if bias is not None:
+            total = total + bias
+        total += _project(params.input_weights, params.input_scaling * u)
         if y is not None and params.feedback_weights is not None:
-            net += _project(params.feedback_weights, params.feedback_scaling * y)
-        return net
+            total += _project(params.feedback_weights, params.feedback_scaling * y)
+        return total
 
     def gain_and_bias(self, params: ESNParams) -> tuple[Array, Array]:
         """Gain and bias of every unit, each (N,)."""

@@ -51,6 +51,10 @@ def exponential_rule(
         \Delta b = \eta \Big(1 - \big(2 + \tfrac1\mu\big) y + \tfrac{y^2}{\mu}\Big), \qquad
         \Delta a = \frac{\eta}{a} + \Delta b\; net, \qquad y = \frac{1}{1 + e^{-(a\,net + b)}}
 
+    At rest the mean of delta b is 0: :math:`m^2 + v - (2\mu + 1) m + \mu = 0` for outputs of mean m and variance v. An
+    exponential distribution (:math:`m = \mu, v = \mu^2`) satisfies this; a unit whose input varies little stays
+    lower, at 0.161 for :math:`\mu = 0.2` and v = 0, until its gain has grown, which takes many steps.
+
     Triesch 2005, doi:10.1007/11550822_11.
     """
     change = learning_rate * (1.0 - (2.0 + 1.0 / mean) * y + y**2 / mean)
