@@ -37,7 +37,8 @@ def _against_balance(ax: Any, config: Any, values: Any, name: str) -> None:
     ax.set_xlabel("global balance of excitation and inhibition")
     ax.set_ylabel(TITLES[name])
     ax.set_ylim(0.0, None if HIGHER[name] else 1.2)
-    ax.legend(frameon=False, fontsize=plots.LABEL_SIZE - 2, loc="lower center" if HIGHER[name] else "upper center")
+    ax.legend(frameon=False, fontsize=plots.LABEL_SIZE - 2, loc="upper left" if HIGHER[name] else "upper center",
+              bbox_to_anchor=(0.0, 0.92) if HIGHER[name] else None)
 
 
 def _distributions(ax: Any, example: Any) -> None:
@@ -106,7 +107,7 @@ def search(config: Any, rows: Any, figure: Any) -> None:
             ax = panels[i, j]
             ax.imshow(best, cmap="RdBu", vmin=-130.0, vmax=130.0, aspect="auto")
             for (y, x), value in np.ndenumerate(best):
-                ax.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=plots.LABEL_SIZE - 2,
+                ax.text(x, y, f"{value:+.0f}" if value > -1000 else "< -999", ha="center", va="center", fontsize=plots.LABEL_SIZE - 2,
                         color="white" if abs(value) > 80 else "black")
             ax.set_xticks(range(len(config.input_scalings)), [f"{value:g}" for value in config.input_scalings])
             ax.set_yticks(range(len(config.gains)), [f"{value:g}" for value in config.gains])
