@@ -16,11 +16,11 @@ KEY = jax.random.key(0)
 
 
 def test_expected_counts_are_the_published_sums():
-    """For 343 and 1,000 units; rounded as the sum of all probabilities gives them."""
-    for side, total, parts in ((7, 4374, (2875, 363, 1090, 45)), (10, 16722, (11029, 1380, 4141, 172))):
+    """For 8,000, 343 and 1,000 units; rounded as the sum of all probabilities gives them."""
+    for side, total, parts in ((20, 178_349, (117_668, 14_711, 44_132, 1_838)), (7, 4374, (2875, 363, 1090, 45)), (10, 16722, (11029, 1380, 4141, 172))):
         found = expected_synapse_count(Lattice(shape=(side,) * 3))
-        assert found["total"] == pytest.approx(total, abs=1.5)
-        np.testing.assert_allclose([found[pair] for pair in PAIRS], parts, atol=1.0)
+        assert found["total"] == pytest.approx(total, rel=1e-4)
+        np.testing.assert_allclose([found[pair] for pair in PAIRS], parts, rtol=1e-4, atol=1.0)
 
 
 def test_drawn_networks_have_these_counts():

@@ -71,8 +71,9 @@ class Izhikevich:
             one fifth inhibitory with random parameters, all connected, weights uniform on [0, 0.5] and [-1, 0], as in
             the paper (static).
         n_inputs: 1, one current for all units, or N (static).
-        weight_scale: factor on the weights of the network, knob. noise: standard deviation of the random current of
-            excitatory units, two fifths of it for inhibitory ones, knob; the paper has 5; None for none.
+        weight_scale: factor on the weights of the network, knob; a spike adds its weight to v, in mV. noise: standard
+            deviation of the random current of excitatory units over 1 ms, two fifths of it for inhibitory ones, knob;
+            the paper has 5; None for none.
         rule: "coarse" or "euler" (static). dt: ms (static).
         surrogate: a name of :data:`dynlab.models.spike.SURROGATES`, or None (static).
     """
@@ -144,10 +145,10 @@ class Izhikevich:
         fired = spike(state.v - PEAK, self.surrogate)
         v, u = jnp.where(fired > 0, params.c, state.v), state.u + fired * params.d
         current = jnp.broadcast_to(x, v.shape)
-        if params.weights is not None:
-            current = current + matvec(params.weights, fired)
+        if params.weights is not None:  # a spike moves v by its weight, whatever the step
+            current = current + matvec(params.weights, fired) / self.dt
         if key is not None and params.noise is not None:
-            current = current + params.noise * jax.random.normal(key, v.shape, v.dtype)
+            current = current + params.noise / self.dt**0.5 * jax.random.normal(key, v.shape, v.dtype)
 
         def slope(v: Array) -> Array:
             return 0.04 * v * v + 5.0 * v + 140.0 - u + current  # in this order: counts depend on the rounding

@@ -81,10 +81,10 @@ class Lattice:
 
     def chances(self, positions: Array) -> Array:
         """Probability of a synapse (N, N), row the target."""
-        apart = jnp.abs(positions[:, None] - positions[None])
-        if self.torus:
-            apart = jnp.minimum(apart, jnp.asarray(self.shape) - apart)
-        square = jnp.sum(apart**2, axis=-1).astype(check.default_float())
+        square = jnp.zeros((self.n_units, self.n_units), check.default_float())
+        for axis, length in enumerate(self.shape):  # one at a time: no (N, N, d) array
+            apart = jnp.abs(positions[:, None, axis] - positions[None, :, axis])
+            square += (jnp.minimum(apart, length - apart) if self.torus else apart) ** 2
         near = jnp.exp(-square / self.length**2)
         return self.by_pair(jnp.asarray(self.probabilities, square.dtype)) * near * (1.0 - jnp.eye(self.n_units))
 
@@ -103,13 +103,13 @@ class Lattice:
 def expected_synapse_count(lattice: Lattice) -> dict[str, float]:
     """Expected number of synapses, exactly: the mean over all placements, for each pair of types and in "total"."""
     lattice.validate()
-    sites = lattice_sites(lattice.shape)
-    apart = np.abs(sites[:, None] - sites[None])
-    if lattice.torus:
-        apart = np.minimum(apart, np.asarray(lattice.shape) - apart)
-    near = np.exp(-(apart**2).sum(-1) / lattice.length**2)
+    near = 1.0  # the sum over all pairs of sites: a Gaussian is a product over the axes
+    for length in lattice.shape:
+        apart = np.abs(np.arange(length)[:, None] - np.arange(length))
+        apart = np.minimum(apart, length - apart) if lattice.torus else apart
+        near *= np.exp(-(apart**2) / lattice.length**2).sum()
     n, n_plus = lattice.n_units, lattice.n_excitatory
-    of_pair = (near.sum() - n) / (n * (n - 1)) if n > 1 else 0.0  # two random distinct sites
+    of_pair = (near - n) / (n * (n - 1)) if n > 1 else 0.0  # two random distinct sites
     n_minus = n - n_plus
     pairs = (n_plus * (n_plus - 1), n_plus * n_minus, n_minus * n_plus, n_minus * (n_minus - 1))
     out = {name: c * k * of_pair for name, c, k in zip(PAIRS, lattice.probabilities, pairs, strict=True)}
