@@ -61,6 +61,14 @@ def number(
         raise ValueError(f"{name} must be finite and in {left}{low}, {high}{right}, got {value!r}")
 
 
+def methods(name: str, value: Any, needed: Iterable[str], example: str) -> None:
+    """Require an object with these methods."""
+    missing = [method for method in needed if not hasattr(value, method)]
+    if missing:
+        raise TypeError(f"{name} must have the methods {', '.join(needed)}, such as {example}; "
+                        f"{type(value).__name__} lacks {', '.join(missing)}")
+
+
 def scalar(name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, low_open: bool = False) -> None:
     """Require one number (not an array) in the interval."""
     if np.ndim(value) != 0:

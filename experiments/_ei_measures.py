@@ -28,7 +28,7 @@ STD = 3.0**-0.5
 FLOWS: dict[str, Any] = {"mackey_glass": (MackeyGlass, 1), "lorenz": (Lorenz, 3)}
 """Forecast task -> (generator, channels)."""
 LABELS = {
-    "memory": Label("1", "memory capacity, held out, summed over delays 1 to 60"),
+    "memory": Label("1", "memory capacity, held out, summed over delays"),
     "narma": Label("1", "NRMSE of NARMA-10, held out"),
     "mackey_glass": Label("1", "NRMSE of the Mackey-Glass series one step ahead, held out"),
     "mackey_glass_valid": Label("step", "valid prediction time in closed loop, mean over starts"),

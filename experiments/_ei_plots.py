@@ -107,7 +107,8 @@ def search(config: Any, rows: Any, figure: Any) -> None:
             ax = panels[i, j]
             ax.imshow(best, cmap="RdBu", vmin=-130.0, vmax=130.0, aspect="auto")
             for (y, x), value in np.ndenumerate(best):
-                ax.text(x, y, f"{value:+.0f}" if value > -1000 else "< -999", ha="center", va="center",
+                shown = "" if np.isnan(value) else f"{value:+.0f}" if value > -1000 else "< -999"
+                ax.text(x, y, shown, ha="center", va="center",
                         fontsize=plots.LABEL_SIZE - 2, color="white" if abs(value) > 80 else "black")
             ax.set_xticks(range(len(config.input_scalings)), [f"{value:g}" for value in config.input_scalings])
             ax.set_yticks(range(len(config.gains)), [f"{value:g}" for value in config.gains])

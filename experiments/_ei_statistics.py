@@ -23,7 +23,7 @@ class Comparison:
         best: index of the best global setting, chosen by the mean on these very seeds (which favours the global one).
         base, adapted: means over seeds. improvement: mean over seeds of the relative change in percent, positive where
             the adapted network is better; deviation: its standard deviation; low, high: 95 % interval of that mean
-            (Student). p: two-sided paired t test of the difference.
+            (Student). n: seeds that both finished. p: two-sided paired t test of the difference.
     """
 
     best: int
@@ -34,11 +34,15 @@ class Comparison:
     low: float
     high: float
     p: float
+    n: int
 
 
 def best_index(values: np.ndarray, higher: bool) -> int:
-    """Index of the best setting of values (settings, seeds), by the mean over seeds."""
-    means = np.nanmean(values, axis=-1)
+    """Index of the best setting of values (settings, seeds), by the mean over seeds; one with a failed seed only where
+    all have some."""
+    means = np.mean(values, axis=-1)
+    if not np.isfinite(means).any():
+        means = np.nanmean(values, axis=-1)
     return int(np.nanargmax(means) if higher else np.nanargmin(means))
 
 
@@ -52,4 +56,4 @@ def compare(overall: np.ndarray, adapted: np.ndarray, higher: bool) -> Compariso
     reach = float(scipy.stats.t.ppf(0.975, n - 1)) * deviation / np.sqrt(n) if n > 1 else float("nan")
     p = float(scipy.stats.ttest_rel(adapted, base, nan_policy="omit").pvalue) if n > 1 else float("nan")
     return Comparison(best, float(np.nanmean(base)), float(np.nanmean(adapted)), mean, deviation, mean - reach,
-                      mean + reach, p)
+                      mean + reach, p, int(n))

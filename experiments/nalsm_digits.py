@@ -12,6 +12,7 @@ has weights of its own and costs 250 steps of a network of 134,000 synapses: say
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from dataclasses import dataclass
@@ -124,9 +125,10 @@ def features(config: Config, kind: str, network: Array, rates: Array, key: Array
         plastic = Plastic(liquid, modulator=SlowModulator())
         params, gains = plastic.init(network), jnp.array([config.astro_gain if kind == "nalsm" else 0.0])
         shown = jax.random.choice(named(network, "start"), config.n_train, (config.n_start,))
-        state = _liquid.start_plastic(plastic, params, rates[shown], named(network, "events"), gains, steps=20)
+        begin = functools.cache(lambda: _liquid.start_plastic(  # only if a piece is missing
+            plastic, params, rates[shown], named(network, "events"), gains, steps=20))
         compute = lambda events: _liquid.run_plastic(  # noqa: E731
-            plastic, params, state, events, gains)[..., : wiring.n_units].sum(-2)
+            plastic, params, begin(), events, gains)[..., : wiring.n_units].sum(-2)
     for first in progress(starts, f"{kind}, pieces of {config.piece} images"):
         events = _events(rates[first : first + config.piece], key, first, config.duration)
         pieces.append(kept(folder, f"{kind}_{first}", partial(compute, events)))

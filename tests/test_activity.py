@@ -77,6 +77,9 @@ def test_synchrony():
     assert float(synchrony(noise)) == pytest.approx(0.1, rel=0.05)
     assert float(synchrony(np.concatenate([wave, 1.8 - wave], axis=1))) < 1e-2
     assert float(synchrony(np.ones((10, 3)))) == 0.0
+    assert float(synchrony(np.full((1000, 7), 0.1))) == 0.0  # its mean over time is rounded
+    both = synchrony(np.stack([np.full((1000, 7), 0.1), np.repeat(np.sin(np.arange(1000.0))[:, None], 7, axis=1)]))
+    np.testing.assert_allclose(both, [0.0, 1.0], atol=1e-5)  # a constant member beside one that varies
 
 
 def test_balance_of_given_matrices():
@@ -100,7 +103,7 @@ def test_linearised_radius_is_that_of_the_formula():
 
 
 BAD = {
-    "balance of an ESN": (lambda: balance(ESN(), ESN().init(KEY)), TypeError, r"model must have excitation\(params\) .*ESN lacks excitation, inhibition"),
+    "balance of an ESN": (lambda: balance(ESN(), ESN().init(KEY)), TypeError, r"model must have the methods excitation, inhibition, .*ESN lacks excitation, inhibition"),
     "no time axis": (lambda: firing_rates(np.ones(3)), ValueError, r"states must have shape \(..., time, units\), none empty, got \(3,\)"),
     "empty": (lambda: synchrony(np.ones((0, 3))), ValueError, r"states must have shape .* got \(0, 3\)"),
     "a column of targets": (lambda: rate_error(np.ones(3), np.ones((3, 1))), ValueError, r"targets must be a number, .* got \(3, 1\)"),

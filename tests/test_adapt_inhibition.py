@@ -115,6 +115,17 @@ def test_the_uniform_mode_says_where_the_network_flips():
     assert states[::2].mean() - states[1::2].mean() != pytest.approx(0.0, abs=0.1)  # two values in turn
 
 
+def test_a_design_that_runs_away_says_so():
+    """With threshold 0.3 the mode at 0.5 is (1 - rho)(c theta + logit rho) = 1.5: the rates leave the target."""
+    high = EIReservoir(n_units=300, in_degree=50, input_scaling=0.1, threshold=0.3)
+    found = one_step_design(high, high.init(KEY), 0.5)
+    assert not found.unreachable.any()
+    assert float(found.uniform_mode) == pytest.approx(1.5, abs=1e-4)
+    assert found.status == 1
+    rates = np.asarray(simulate(high, found.params, U, washout=200).outputs).mean(0)
+    assert np.abs(rates - 0.5).mean() > 0.2
+
+
 def test_leaky_network_with_dales_law():
     """The same rule and design on another model: leaky sigmoid units."""
     model = LeakyRNN(n_units=40, activation="sigmoid", excitatory=0.75, tau=3.0, self_connections=False)
@@ -142,7 +153,7 @@ def test_second_call_compiles_nothing(count_compilations):
 
 
 BAD = {
-    "no Dale's law": (lambda: adapt_inhibition(ESN(), ESN().init(KEY), U, 0.5), TypeError, r"model must have Dale's law .*ESN lacks excitation"),
+    "no Dale's law": (lambda: adapt_inhibition(ESN(), ESN().init(KEY), U, 0.5), TypeError, r"model must have the methods excitation, .*ESN lacks excitation"),
     "mixed signs": (lambda: adapt_inhibition(LeakyRNN(), LeakyRNN().init(KEY), U, 0.5), ValueError, r"excitatory must be given"),
     "target 0": (lambda: adapt_inhibition(MODEL, PARAMS, U, 0.0), ValueError, r"targets must be rates .* got 0.0"),
     "target above 1": (lambda: one_step_design(MODEL, PARAMS, 1.2), ValueError, r"targets must be rates .* got 1.2"),

@@ -57,6 +57,7 @@ def test_comparison_by_hand():
     assert found.improvement == pytest.approx(50.0)
     assert found.deviation == pytest.approx(50.0)
     assert found.high - found.improvement == pytest.approx(4.3027 * 50.0 / np.sqrt(3.0), rel=1e-4)
+    assert found.n == 3
     assert found.p == pytest.approx(scipy.stats.ttest_rel(adapted, overall[1]).pvalue)
     errors = compare(-overall + 5.0, adapted, higher=False)
     assert errors.best == 1

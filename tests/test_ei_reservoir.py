@@ -92,6 +92,7 @@ BAD = {
     "all excitatory": (lambda: EIReservoir(excitatory=1.0).init(KEY), ValueError, r"excitatory must leave at least one unit of each sign, got 1.0 of 500"),
     "share above 1": (lambda: EIReservoir(excitatory=1.2).init(KEY), ValueError, r"excitatory must be finite and in \[0.0, 1.0\], got 1.2"),
     "in-degree above N - 1": (lambda: EIReservoir(n_units=20, in_degree=20).init(KEY), ValueError, r"in_degree must be finite and in \(0.0, 19\], got 20"),
+    "no excitation at all": (lambda: EIReservoir(n_units=10, excitatory=0.2, in_degree=1, topology="fixed_in_degree").init(KEY), ValueError, r"in_degree must give at least one excitatory connection, got 1"),
     "no inhibition at all": (lambda: EIReservoir(n_units=20, in_degree=1, topology="fixed_in_degree").init(KEY), ValueError, r"in_degree must give at least one inhibitory connection, got 1"),
     "balance above 1": (lambda: EIReservoir(balance=1.5).init(KEY), ValueError, r"balance must be finite and in \[-inf, 1.0\], got 1.5"),
     "gain 0": (lambda: EIReservoir(gain=0.0).init(KEY), ValueError, r"gain must be finite and in \(0.0, inf\], got 0.0"),

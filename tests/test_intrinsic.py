@@ -124,6 +124,7 @@ def test_second_call_compiles_nothing(count_compilations):
 
 BAD = {
     "model without gains": (lambda: adapt_intrinsic(GRU(), GRU().init(KEY), U), TypeError, r"model must have the methods net, .*GRU lacks net"),
+    "means of wrong length": (lambda: adapt_intrinsic(SIGMOID, SIGMOID.init(KEY), U, mean=np.full(3, 0.2)), ValueError, r"mean must be a number or of shape \(40,\), got shape \(3,\)"),
     "unknown target": (lambda: adapt_intrinsic(SIGMOID, SIGMOID.init(KEY), U, target="uniform"), ValueError, r"target must be one of 'exponential', 'normal', got 'uniform'"),
     "normal for sigmoid": (lambda: adapt_intrinsic(SIGMOID, SIGMOID.init(KEY), U, target="normal"), ValueError, r"target must be 'exponential' for sigmoid units"),
     "exponential for tanh": (lambda: adapt_intrinsic(TANH, TANH.init(KEY), U), ValueError, r"target must be 'normal' for tanh units"),

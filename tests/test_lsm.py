@@ -138,6 +138,27 @@ def test_next_step_numbers_the_same_spikes_one_earlier(driven):
     np.testing.assert_array_equal(same[1:], after[:-1])
 
 
+@pytest.mark.parametrize("synapse", ["delta", "last_spike", "exponential"])
+def test_next_step_does_so_with_direct_inputs(synapse):
+    """Input spikes enter the filters on top of those of the liquid, which still wait there."""
+    model = LSM(n_inputs=10, wiring=Lattice(shape=(4, 4, 4)), input_wiring=RandomInput(share=0.5), weight_scale=4.0,
+                input_scale=9.0, input_layer="direct", synapse=synapse)
+    events, params = np.random.default_rng(2).random((100, 10)) < 0.2, model.init(KEY)
+    same, after = (np.asarray(simulate(model.replace(order=order), params, events).outputs)
+                   for order in ("same_step", "next_step"))
+    alone = model.replace(weight_scale=0.0)
+    assert (np.asarray(simulate(alone, alone.init(KEY), events).outputs) != same).any()  # the recurrence matters
+    np.testing.assert_array_equal(same[1:], after[:-1])
+
+
+def test_two_input_spikes_in_a_step_restart_the_last_spike_filter_as_one():
+    model = LSM(n_inputs=3, wiring=Lattice(shape=(2, 2, 2)), input_wiring=RandomInput(share=0.5), input_layer="direct")
+    params, events = model.init(KEY), np.zeros((10, 3))
+    events[2] = 1.0
+    one, two = (simulate(model, params, factor * events, record=None).state.v for factor in (1.0, 2.0))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_interval_of_a_constant_current():
     """tau 20, threshold 10, 12 as steady potential, refractory 2 ms at reset: 2 + 20 ln 6 ms between spikes."""
     model = LSM(n_inputs=1, wiring=Lattice(shape=(1,)), input_wiring=RandomInput(share=1.0), decay="exact", dt=0.01,
@@ -198,6 +219,9 @@ def test_smooth_analyses_refuse_and_name_the_alternative(driven):
 
 BAD = {
     "tau below dt": (lambda: LSM(tau=0.5).init(KEY), ValueError, r"tau must be at least dt = 1.0, got 0.5: lower dt"),
+    "delays that are no steps": (lambda: LSM(wiring=Lattice(delays=(1, 1.5, 0, 0))).init(KEY), TypeError, r"delays must be an integer, got 1.5"),
+    "slope without surrogate": (lambda: LSM(surrogate_slope=2.0).init(KEY), ValueError, r"surrogate_slope must be None without a surrogate, got 2.0"),
+    "negative slope": (lambda: LSM(surrogate="atan", surrogate_slope=-1.0).init(KEY), ValueError, r"surrogate_slope must be finite and in \(0.0, inf\], got -1.0"),
     "negative delays": (lambda: LSM(wiring=Lattice(delays=(1, -1, 0, 0))).init(KEY), ValueError, r"delays must be finite and in \[0.0, inf\], got \(1, -1, 0, 0\)"),
     "negative weight scale": (lambda: LSM(weight_scale=-1.0).init(KEY), ValueError, r"weight_scale must be finite and in \[0.0, inf\], got -1.0"),
     "negative size of inhibition": (lambda: LSM(wiring=Lattice(sizes=(1, 1, -1, 1))).init(KEY), ValueError, r"sizes must be finite and in \[0.0, inf\]"),

@@ -123,6 +123,17 @@ def test_dense_and_lists_learn_the_same():
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
 
 
+def test_the_modulator_does_not_depend_on_the_step():
+    """10 input spikes a ms and a silent liquid: A goes to b - 10 g, whatever dt."""
+    for dt in (1.0, 0.5):
+        liquid = LSM(n_inputs=10, wiring=Lattice(shape=(2, 2, 2)), input_layer="direct", threshold=1e6, form="ell", dt=dt)
+        model = Plastic(liquid, modulator=SlowModulator(tau=20.0, gain=0.01, bias=0.15), potentiation=0.0)
+        events = np.zeros((int(300 / dt), 10))
+        events[:: int(1 / dt)] = 1.0
+        state = simulate(model, model.init(KEY), events, record=None).state
+        assert float(state.depression) == pytest.approx(0.05, abs=3e-3)
+
+
 def test_signs_and_bounds_hold_and_samples_keep_their_own_weights():
     model = Plastic(LIQUID, modulator=SlowModulator(gain=0.2), potentiation=1.0)
     params = model.init(KEY)
@@ -142,6 +153,8 @@ def test_signs_and_bounds_hold_and_samples_keep_their_own_weights():
 
 
 BAD = {
+    "no liquid": (lambda: Plastic(None).init(KEY), TypeError, r"liquid must be a model .* got NoneType"),
+    "scale 0, which leaves no synapse": (lambda: Plastic(LIQUID.replace(weight_scale=0.0)).init(KEY), ValueError, r"liquid.weight_scale must be finite and in \(0.0, inf\], got 0.0"),
     "another form": (lambda: Plastic(LSM(form="edges")).init(KEY), ValueError, r"liquid.form must be one of 'ell', 'dense', got 'edges'"),
     "negative potentiation": (lambda: Plastic(LIQUID, potentiation=-1.0).init(KEY), ValueError, r"potentiation must be finite and in \[0.0, inf\], got -1.0"),
     "fade above 1": (lambda: Plastic(LIQUID, fade=1.5).init(KEY), ValueError, r"fade must be finite and in \(0.0, 1.0\], got 1.5"),

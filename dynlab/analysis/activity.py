@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check
+from dynlab.analysis.centring import centred
 
 Array = jax.Array
 
@@ -51,8 +52,8 @@ def neuronal_entropy(states: Any, *, bins: int = 50, low: float = 0.0, high: flo
     """
     x = _series(states)
     check.integer("bins", bins, 1)
-    check.number("low", low)
-    check.number("high", high, -jnp.inf if check.is_traced(low) else float(low), low_open=True)
+    check.scalar("low", low)
+    check.scalar("high", high, -jnp.inf if check.is_traced(low) else float(low), low_open=True)
     return _entropy(x, low, high, bins=bins)
 
 
@@ -90,7 +91,8 @@ def synchrony(states: Any) -> Array:
     1 in unison, about :math:`1/\sqrt N` for independent units, 0 where nothing varies: (..., T, N) -> (...).
     """
     x = _series(states)
-    x = x - jnp.mean(x, axis=-2, keepdims=True)  # first: two close numbers squared lose all digits in float32
+    # first: two close numbers squared lose all digits in float32, and the rounding of a constant is in unison
+    x = jax.vmap(lambda one: centred(one)[0])(x.reshape(-1, *x.shape[-2:])).reshape(x.shape)
     common = jnp.mean(jnp.mean(x, axis=-1) ** 2, axis=-1)
     own = jnp.mean(x**2, axis=(-2, -1))
     chi = jnp.sqrt(common / jnp.where(own > 0, own, 1.0))

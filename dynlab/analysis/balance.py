@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import tree
+from dynlab import check, tree
 from dynlab.analysis.linearize import jacobian, phase_map
 from dynlab.protocol import Map
 
@@ -44,10 +44,7 @@ def balance(model: Any, params: Any) -> Balance:
     Raises:
         TypeError: a model without them.
     """
-    missing = [name for name in ("excitation", "inhibition") if not hasattr(model, name)]
-    if missing:
-        raise TypeError(f"model must have excitation(params) and inhibition(params), such as EIReservoir; "
-                        f"{type(model).__name__} lacks {', '.join(missing)}")
+    check.methods("model", model, ("excitation", "inhibition"), "EIReservoir")
     per_unit = unit_balance(*(jnp.sum(part(params), axis=1) for part in (model.excitation, model.inhibition)))
     return Balance(jnp.mean(per_unit), per_unit)
 

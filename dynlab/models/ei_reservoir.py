@@ -128,7 +128,7 @@ class EIReservoir:
 
         Raises:
             ValueError, TypeError: a field out of its range, an unknown name, `key` not a typed key, or a network in
-                which no unit has inhibition.
+                which no unit has excitation, or none has inhibition.
         """
         self._validate()
         check.key("key", key)
@@ -141,11 +141,12 @@ class EIReservoir:
         weights = jnp.where(connected, sizes, 0.0)
         excitation = weights[:, :n_plus] / (degree * share)
         inhibition = weights[:, n_plus:]
-        total = jnp.sum(inhibition)
-        if not check.is_traced(total) and not total > 0:
-            raise ValueError(f"in_degree must give at least one inhibitory connection, got {self.in_degree} with "
-                             f"{n - n_plus} inhibitory of {n} units")
-        inhibition = inhibition * (jnp.sum(excitation) / total)
+        totals = jnp.sum(excitation), jnp.sum(inhibition)
+        for total, sign, count in zip(totals, ("excitatory", "inhibitory"), (n_plus, n - n_plus), strict=True):
+            if not check.is_traced(total) and not total > 0:
+                raise ValueError(f"in_degree must give at least one {sign} connection, got {self.in_degree} with "
+                                 f"{count} {sign} of {n} units")
+        inhibition = inhibition * (totals[0] / totals[1])
         inputs = jax.random.uniform(named(key, "input"), (n, self.n_inputs), dtype, -0.5, 0.5)
         order = jax.random.permutation(named(key, "receivers"), n)
         receives = order < max(1, round(self.input_fraction * n))

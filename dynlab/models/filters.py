@@ -24,7 +24,7 @@ class Delta:
         return jnp.zeros((1, n), dtype)
 
     def hit(self, f: Array, s: Array) -> Array:
-        return s[None]
+        return f + s  # what came earlier in this step stays
 
     def output(self, f: Array, tau: Any, dt: float) -> Array:
         return f[0] / dt
@@ -36,14 +36,16 @@ class Delta:
 class LastSpike:
     r"""Exponential of the time since the last spike, :math:`e^{-age/\tau}/\tau`: a new spike restarts it, none adds up.
 
-    Ages start at 20 ms and stop at 100 ms (Ivanov and Michmizos 2021, arXiv:2111.01760, the authors' program).
+    Ages start at 20 ms and stop at 100 ms (Ivanov and Michmizos 2021, arXiv:2111.01760, the authors' program), so that
+    a source that never spiked gives :math:`e^{-20/\tau}/\tau` at first and :math:`e^{-100/\tau}/\tau` for ever: nothing
+    at tau of a few ms, a standing drive at tau of 10 ms and more. Take the exponential there.
     """
 
     def start(self, n: int, dtype: Any) -> Array:
         return jnp.full((1, n), FIRST_AGE, dtype)
 
     def hit(self, f: Array, s: Array) -> Array:
-        return f * (1.0 - s)
+        return jnp.where(s > 1, 0.0, f * (1.0 - s))  # two spikes in a step restart it as one does
 
     def output(self, f: Array, tau: Any, dt: float) -> Array:
         return jnp.exp(-f[0] / tau) / tau

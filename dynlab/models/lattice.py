@@ -69,6 +69,8 @@ class Lattice:
             if np.shape(value) != (4,):
                 raise ValueError(f"{name} must hold four values, for {', '.join(PAIRS)}, got {value!r}")
             check.number(name, value, low, high)
+        for steps in self.delays or ():
+            check.integer("delays", steps, 0)
 
     def by_pair(self, values: Any) -> Array:
         """Four values as a matrix (N, N): row the target, column the source."""

@@ -98,7 +98,8 @@ class LSM:
         synapse: a name of :data:`dynlab.models.filters.FILTERS` (static). form: "dense", "ell" or "edges", equal
             results (static); only "dense" can be drawn inside ``jit``, and serves batches and sweeps best.
         order: above (static). decay: of V, "exact" or "euler" (static).
-        refractory: ms after a spike without another (static): the shortest interval is that and one step.
+        refractory: ms after a spike without another, rounded to whole steps (static): the shortest interval is that
+            and one step.
         refractory_hold: "mask": V goes on integrating then; "clamp": V stays at `reset` (static).
         weight_scale, input_scale: factors on recurrent and input weights, knobs that share one matrix.
         tau, threshold, reset, bias, tau_synapse: knobs, scalars. increment, tau_threshold: of an adaptive threshold,
@@ -167,8 +168,12 @@ class LSM:
             check.scalar(name, getattr(self, name), 0.0)
         for name in ("tau", "tau_synapse", "tau_trace"):
             check.scalar(name, getattr(self, name), 0.0, low_open=True)
-        if not check.is_traced(self.tau) and self.tau < self.dt:
-            raise ValueError(f"tau must be at least dt = {self.dt}, got {self.tau}: lower dt")
+        if self.decay == "euler" and not check.is_traced(self.tau) and self.tau < self.dt:
+            raise ValueError(f"tau must be at least dt = {self.dt}, got {self.tau}: lower dt, or take decay='exact'")
+        if self.surrogate_slope is not None:
+            if self.surrogate is None:
+                raise ValueError(f"surrogate_slope must be None without a surrogate, got {self.surrogate_slope}")
+            check.scalar("surrogate_slope", self.surrogate_slope, 0.0, low_open=True)
         for name in ("input_current", "threshold", "reset", "bias"):
             check.scalar(name, getattr(self, name))
         concrete = not check.is_traced(self.threshold, self.reset)
@@ -210,7 +215,7 @@ class LSM:
         return 1 if self.wiring.delays is None else 1 + max(self.wiring.delays)
 
     def init_state(self, params: LSMParams, key: Array | None = None) -> LSMState:
-        """At `reset` (with a key, uniform from reset to threshold), silent for long."""
+        """At `reset` (with a key, uniform from reset to threshold), the filters as before any spike."""
         m, n, dtype = self._simulated, self.n_units, params.tau.dtype
         v = jnp.full(m, params.reset, dtype)
         if key is not None:

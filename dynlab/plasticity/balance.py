@@ -18,6 +18,7 @@ import numpy as np
 
 from dynlab import check, tree
 from dynlab.analysis.balance import unit_balance
+from dynlab.plasticity.windows import scan_windows
 from dynlab.protocol import Map
 from dynlab.simulation import check_inputs, check_model, check_noise, check_state
 
@@ -36,7 +37,7 @@ class Adaptation:
         params: parameters with the adapted inhibition. state: the last state.
         rates: (n_windows, N), mean rate of every unit in each window.
         balance: (n_windows, N), beta_i of every unit at the end of each window (:func:`dynlab.balance`).
-        error: mean over units of \\|mean rate - target\\| over the last fifth of the steps.
+        error: mean over units of \\|mean rate - target\\| over the last fifth of the windows, at least one.
         capped: (N,) bool, units whose total inhibition stands at the cap.
         status: 0 targets reached; 1 not reached (error above the tolerance, or more than a hundredth of the units at
             the cap); 2 not finite (params are NaN).
@@ -61,7 +62,8 @@ class Design:
         unreachable: (N,) bool, units whose target no inhibition within the cap gives; they got the nearest.
         uniform_mode: growth factor a step of a common small deviation of all rates (see :func:`one_step_design`).
         status: 0; 1 when more than a hundredth of the units are unreachable, or `uniform_mode` is below -1 (the rates
-            then flip between two values instead of staying at the targets); 2 not finite.
+            then flip between two values instead of staying at the targets) or above 1 (they run away from them); 2 not
+            finite.
     """
 
     params: Any
@@ -163,8 +165,8 @@ def _adapt(
     n_steps, dtype = inputs.shape[0], start.dtype
     rates = jnp.broadcast_to(jnp.asarray(learning_rate, dtype), (n_steps,))
 
-    def step(carry: Any, now: Any) -> tuple[Any, None]:
-        state, inhibition, total = carry
+    def step(carry: Any, now: Any) -> tuple[Any, Array]:
+        state, inhibition = carry
         t, x, rate = now
         network = model.with_inhibition(params, inhibition)
         state = model.step(network, state, x, None if key is None else jax.random.fold_in(key, t))
@@ -172,20 +174,12 @@ def _adapt(
         changed = jnp.where(exists, jnp.maximum(inhibition + (rate * (r - targets))[:, None], 0.0), 0.0)
         sums = jnp.sum(changed, axis=1)
         changed *= jnp.where(sums > cap, cap / jnp.where(sums > cap, sums, 1.0), 1.0)[:, None]
-        return (state, changed, total + r), None
+        return (state, changed), r
 
-    def window(carry: Any, now: Any) -> tuple[Any, tuple[Array, Array]]:
-        state, inhibition = carry
-        (state, inhibition, total), _ = jax.lax.scan(step, (state, inhibition, jnp.zeros_like(targets)), now)
-        return (state, inhibition), (total / now[2].shape[0], unit_balance(excited, jnp.sum(inhibition, axis=1)))
-
-    series = (jnp.arange(n_steps, dtype=jnp.int32), inputs, rates)
-    first = n_steps % every
-    carry = (model.init_state(params) if state is None else state, start)
-    if first:
-        carry, _ = window(carry, jax.tree.map(lambda leaf: leaf[:first], series))
-    windows = jax.tree.map(lambda leaf: leaf[first:].reshape(-1, every, *leaf.shape[1:]), series)
-    (state, inhibition), (trace, balances) = jax.lax.scan(window, carry, windows)
+    (state, inhibition), (trace, balances) = scan_windows(
+        step, (model.init_state(params) if state is None else state, start),
+        (jnp.arange(n_steps, dtype=jnp.int32), inputs, rates), every,
+        lambda carry: unit_balance(excited, jnp.sum(carry[1], axis=1)))
 
     last = max(1, trace.shape[0] // 5)
     error = jnp.mean(jnp.abs(jnp.mean(trace[-last:], axis=0) - targets))
@@ -210,8 +204,10 @@ def one_step_design(
         A^I_{ij} \leftarrow \max(\Omega_i, 0)\, A^I_{ij}
 
     The fixed point need not be stable. Were all rates to deviate by the same small amount, the next step would multiply
-    the mean deviation by `uniform_mode`; below -1 the network flips between two rates. With c = 10 and threshold 0 that
-    happens for targets below about 0.22, whatever the network.
+    the mean deviation by `uniform_mode`; below -1 the network flips between two rates, above 1 it leaves its targets.
+    For sigmoid units, equal targets and mean input 0 the mode is :math:`(1 - \rho)(c\,\theta + \mathrm{logit}(\rho))`,
+    whatever the network: with threshold 0 it is below -1 for targets below about 0.22, with c = 10 and threshold 0.3 it
+    is 1.5 at 0.5.
 
     Args:
         model, params: a model with Dale's law (see the module). Usable under ``jit`` and ``vmap``.
@@ -249,17 +245,14 @@ def _design(model: Any, params: Any, targets: Array, mean_input: Any, max_inhibi
     step = lambda rates: model.step(new, rates, x)  # noqa: E731
     mode = jnp.mean(jax.jvp(step, (targets,), (jnp.ones_like(targets),))[1])
     finite = jnp.isfinite(mode) & jnp.all(jnp.isfinite(scale))
-    failed = (jnp.mean(unreachable) > 0.01) | (mode < -1.0)
+    failed = (jnp.mean(unreachable) > 0.01) | (jnp.abs(mode) > 1.0)
     status = jnp.where(finite, jnp.where(failed, UNREACHED, REACHED), NOT_FINITE).astype(jnp.int32)
     return Design(new, scale, unreachable, mode, status)
 
 
 def _check_ei(model: Any) -> None:
     check_model(model)
-    missing = [name for name in NEEDED if not hasattr(model, name)]
-    if missing:
-        raise TypeError(f"model must have Dale's law and the methods {', '.join(NEEDED)}, such as EIReservoir or "
-                        f"LeakyRNN with excitatory given; {type(model).__name__} lacks {', '.join(missing)}")
+    check.methods("model", model, NEEDED, "EIReservoir, or LeakyRNN with excitatory given")
 
 
 def _check_targets(model: Any, params: Any, targets: Any) -> Array:

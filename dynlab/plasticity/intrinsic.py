@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.plasticity.windows import scan_windows
 from dynlab.protocol import Map
 from dynlab.simulation import check_inputs, check_model, check_noise, check_state
 
@@ -90,7 +91,8 @@ def adapt_intrinsic(
         target: "exponential" with mean `mean` in (0, 1), for logistic units, or "normal" with `mean` in (-1, 1) and
             `deviation`, for tanh units (static).
         learning_rate: eta. every: steps of a window of the trace; the first (T mod every) steps are in none.
-        state: start; None takes ``model.init_state(params)``. key: noise.
+        state: start; None takes ``model.init_state(params)``. key: noise, which drives the network but which the rule
+            does not see: it shapes the outputs that the units would have without this step's noise.
 
     Returns:
         :class:`IntrinsicAdaptation`.
@@ -99,10 +101,7 @@ def adapt_intrinsic(
         TypeError: a model without the methods. ValueError: a target that does not fit the units, values out of range.
     """
     check_model(model)
-    missing = [name for name in NEEDED if not hasattr(model, name)]
-    if missing:
-        raise TypeError(f"model must have the methods {', '.join(NEEDED)}, such as EIReservoir or ESN; "
-                        f"{type(model).__name__} lacks {', '.join(missing)}")
+    check.methods("model", model, NEEDED, "EIReservoir or ESN")
     check.choice("target", target, TARGETS)
     wanted = {"exponential": "sigmoid", "normal": "tanh"}[target]
     unit = getattr(model, "activation", "sigmoid")
@@ -113,6 +112,10 @@ def adapt_intrinsic(
     check.number("mean", mean, low, high, low_open=True, high_open=True)
     check.number("deviation", deviation, 0.0, low_open=True)
     check.scalar("learning_rate", learning_rate, 0.0)
+    units = jnp.shape(model.gain_and_bias(params)[0])  # type: ignore[attr-defined]
+    for name, value in (("mean", mean), ("deviation", deviation)):
+        if jnp.shape(value) not in ((), units):
+            raise ValueError(f"{name} must be a number or of shape {units}, got shape {jnp.shape(value)}")
     inputs, batched = check_inputs(model, inputs)
     if batched or not hasattr(inputs, "shape"):
         raise ValueError("inputs must be one series (time, features); use jax.vmap for several")
@@ -128,34 +131,23 @@ def _adapt(
     model: Any, params: Any, inputs: Array, mean: Any, deviation: Any, learning_rate: Any, state: Any,
     key: Array | None, *, target: str, every: int,
 ) -> IntrinsicAdaptation:
-    gain, bias = model.gain_and_bias(params)
-
-    def step(carry: Any, now: Any) -> tuple[Any, None]:
-        state, gain, bias, total = carry
+    def step(carry: Any, now: Any) -> tuple[Any, Array]:
+        state, gain, bias = carry
         t, x = now
         network = model.with_gain_and_bias(params, gain, bias)
         net = model.net(network, state, x)
         state = model.step(network, state, x, None if key is None else jax.random.fold_in(key, t))
-        total += model.observe(network, state)
         if target == "exponential":  # y is the unit's own output, before any leak
             y = jax.nn.sigmoid(gain * net + bias)
             gain, bias = exponential_rule(y, net, gain, bias, learning_rate, mean)
         else:
             y = jnp.tanh(gain * net + bias)
             gain, bias = normal_rule(y, net, gain, bias, learning_rate, mean, deviation)
-        return (state, jnp.maximum(gain, LEAST_GAIN), bias, total), None
+        return (state, jnp.maximum(gain, LEAST_GAIN), bias), model.observe(network, state)
 
-    def window(carry: Any, now: Any) -> tuple[Any, tuple[Array, Array, Array]]:
-        (state, gain, bias, total), _ = jax.lax.scan(step, (*carry, jnp.zeros_like(carry[2])), now)
-        return (state, gain, bias), (total / now[1].shape[0], gain, bias)
-
+    start = (model.init_state(params) if state is None else state, *model.gain_and_bias(params))
     series = (jnp.arange(inputs.shape[0], dtype=jnp.int32), inputs)
-    first = inputs.shape[0] % every
-    carry = (model.init_state(params) if state is None else state, gain, bias)
-    if first:
-        carry, _ = window(carry, jax.tree.map(lambda leaf: leaf[:first], series))
-    windows = jax.tree.map(lambda leaf: leaf[first:].reshape(-1, every, *leaf.shape[1:]), series)
-    (state, gain, bias), trace = jax.lax.scan(window, carry, windows)
+    (state, gain, bias), (rates, trace) = scan_windows(step, start, series, every, lambda carry: carry[1:])
     finite = jnp.all(jnp.isfinite(gain)) & jnp.all(jnp.isfinite(bias))
     new = model.with_gain_and_bias(params, *(jnp.where(finite, part, jnp.nan) for part in (gain, bias)))
-    return IntrinsicAdaptation(new, state, *trace, jnp.where(finite, 0, 2).astype(jnp.int32))
+    return IntrinsicAdaptation(new, state, rates, trace[0], trace[1], jnp.where(finite, 0, 2).astype(jnp.int32))

@@ -57,16 +57,17 @@ class Plastic:
 
     In a step, after the liquid's own: weights change by :func:`dynlab.plasticity.pair_stdp` with the traces of the
     steps before and are clipped (excitatory to [0, bound], inhibitory to [-bound, 0], input to [-bound, bound]); then
-    the traces; then the modulator, which senses the spikes of the liquid less those of the input; then everything that
-    drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
+    the traces; then the modulator, which senses the spikes a ms of the liquid less those of the input; then everything
+    that drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
 
     Weights are part of the state: a batch of samples has as many sets of weights. ``restart`` goes on from learnt ones.
 
     Attributes:
-        liquid: a model whose parameters have `recurrent` and `inputs`, such as :class:`dynlab.LSM`; its scales fix the
-            start weights. Its form is "ell", the fast one, or "dense", which can be drawn inside ``jit``.
+        liquid: a model whose parameters have `recurrent` and `inputs`, such as :class:`dynlab.LSM`; its scales, above
+            0, fix the start weights. Its form is "ell", the fast one, or "dense", which can be drawn inside ``jit``.
         potentiation: A+. depression: A- without a modulator. modulator: None: depression stays as it is.
-        tau_trace, increment: of the traces. bound: largest size of a weight. fade: factor a ms; 1 for none.
+        tau_trace, increment: of the traces. bound: largest size of a weight; start weights beyond it are cut to it in
+            the first step. fade: factor a ms; 1 for none.
     """
 
     liquid: Any
@@ -96,7 +97,12 @@ class Plastic:
         Raises:
             ValueError, TypeError: a knob out of range, a liquid of another form, what the liquid's init refuses.
         """
+        if not hasattr(self.liquid, "form"):
+            raise TypeError("liquid must be a model whose parameters have recurrent and inputs, such as LSM, got "
+                            f"{type(self.liquid).__name__}")
         check.choice("liquid.form", self.liquid.form, ("ell", "dense"))
+        for name in ("weight_scale", "input_scale"):  # a weight of 0 is no synapse, and would stay none
+            check.scalar(f"liquid.{name}", getattr(self.liquid, name), 0.0, low_open=True)
         for name in ("potentiation", "depression", "increment"):
             check.scalar(name, getattr(self, name), 0.0)
         check.scalar("tau_trace", self.tau_trace, 0.0, low_open=True)
@@ -156,9 +162,10 @@ class Plastic:
         if params.modulator is None:
             depression = depression * fade
         else:
+            sensed = (jnp.sum(spikes[:n]) - jnp.sum(spikes[n:])) / self.dt
             weak = dataclasses.replace(params.modulator, gain=state.strength * params.modulator.gain,
                                        bias=state.strength * params.modulator.bias)
-            depression = fade * weak.step(depression, jnp.sum(spikes[:n]) - jnp.sum(spikes[n:]), self.dt)
+            depression = fade * weak.step(depression, sensed, self.dt)
         return PlasticState(liquid, new_recurrent, new_inputs, trace, depression, fade * state.strength)
 
     def observe(self, params: PlasticParams, state: PlasticState) -> Array:
