@@ -61,6 +61,13 @@ def number(
         raise ValueError(f"{name} must be finite and in {left}{low}, {high}{right}, got {value!r}")
 
 
+def per_unit(name: str, value: Any, n_units: int) -> None:
+    """Require a knob that is one number for all units or one a unit."""
+    if np.shape(value) not in ((), (n_units,)):
+        raise ValueError(f"{name} must be a scalar or of shape ({n_units},), got shape {np.shape(value)}; to sweep it "
+                         "use jax.vmap over the model")
+
+
 def methods(name: str, value: Any, needed: Iterable[str], example: str) -> None:
     """Require an object with these methods."""
     missing = [method for method in needed if not hasattr(value, method)]

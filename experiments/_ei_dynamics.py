@@ -69,7 +69,7 @@ def measure(setting: Any, keys: Array, n_samples: int, max_delays: tuple[int, ..
 
 
 def example(config: Any, key: Array) -> dict[str, np.ndarray]:
-    """One network under the local rule: rates and balance of every unit before, during and after.
+    """One network under the local rule: rates and balance of every unit before and after.
 
     Equal targets of 0.5 and, as "mixed", drawn ones of the largest heterogeneity.
     """
@@ -89,5 +89,5 @@ def example(config: Any, key: Array) -> dict[str, np.ndarray]:
         found = adapt_inhibition(model, params, u, targets, learning_rate=rates, every=max(1, u.shape[0] // 100))
         last = max(1, found.rates.shape[0] // 5)
         out |= {f"balance_{name}": found.balance[-1], f"rates_{name}": jnp.mean(found.rates[-last:], axis=0),
-                f"targets_{name}": targets, f"trace_{name}": found.rates}
+                f"targets_{name}": targets}
     return {name: np.asarray(value, float) for name, value in out.items()}

@@ -17,7 +17,7 @@ from dynlab.analysis import activity
 from dynlab.analysis.capacity import lagged, squared_correlation
 from dynlab.keys import named
 from dynlab.metrics import valid_prediction_time
-from dynlab.plasticity import adapt_inhibition, one_step_design, phases
+from dynlab.plasticity import adapt_inhibition, beta_targets, one_step_design, phases
 from dynlab.sweep import Label
 from dynlab.tasks import Lorenz, MackeyGlass, Narma
 
@@ -99,8 +99,8 @@ class Adapted:
     def targets(self, key: Array) -> Array:
         """Target rates (N,)."""
         total = 1.0 / jnp.where(self.heterogeneity > 0, self.heterogeneity, 1.0)
-        drawn = jax.random.beta(key, self.target * total, (1.0 - self.target) * total, (self.model.n_units,))
-        return jnp.where(self.heterogeneity > 0, jnp.clip(drawn, 0.01, 0.99), self.target)
+        drawn = beta_targets(key, self.model.n_units, self.target * total, (1.0 - self.target) * total)
+        return jnp.where(self.heterogeneity > 0, drawn, self.target)
 
 
 def adapt(setting: Adapted, protocol: Protocol, key: Array) -> tuple[Any, Array, Array]:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynlab import data
+from dynlab import LSM, Lattice, data
 from dynlab.keys import named
+from dynlab.plasticity import Plastic, SlowModulator
 from dynlab.simulation import simulate
 from dynlab.tasks import bernoulli_encode, nalsm_rates, nalsm_scale
 
@@ -42,6 +43,17 @@ def run_static(model: Any, key: Array, events: Array, scales: Array) -> Array:
         return simulate(member, member.init(key), events).outputs
 
     return jax.vmap(one)(scales)
+
+
+def events(keys: Array, rates: Array, duration: int) -> Array:
+    """Events (images, duration, 784) of images with these rates (images, 784), a key each."""
+    return jax.vmap(lambda key, rate: bernoulli_encode(key, rate, duration))(keys, rates)
+
+
+def plastic_liquid(shape: tuple[int, ...]) -> Plastic:
+    """The liquid with STDP and an astrocyte as it is before its initialisation: all weights of size 3."""
+    liquid = LSM(wiring=Lattice(shape=shape), form="ell", weight_scale=3.0, input_scale=3.0)
+    return Plastic(liquid, modulator=SlowModulator())
 
 
 def _liquid_spikes(params: Any, state: Any, x: Any) -> Array:

@@ -25,8 +25,6 @@ import numpy as np
 from dynlab import LSM, Lattice, branching_factor, check, plots
 from dynlab.keys import named
 from dynlab.models.synapses import from_dense
-from dynlab.plasticity import Plastic, SlowModulator
-from dynlab.tasks import bernoulli_encode
 from experiments import _liquid, cli
 from experiments._liquid import kept, own_folder
 from experiments.contract import Claim, Progress, Result, Table, Variable, near, quiet, within
@@ -85,8 +83,8 @@ def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | N
     """Static liquids, then plastic ones; a finished network is kept in `folder`."""
     rates = _liquid.rates(config.dataset, named(key, "templates"))
     chosen = jax.random.choice(named(key, "images"), rates.shape[0], (config.n_samples,), replace=False)
-    events = jax.vmap(lambda k, p: bernoulli_encode(k, p, config.duration))(
-        jax.random.split(named(key, "events"), config.n_samples), rates[chosen])
+    keys = jax.random.split(named(key, "events"), config.n_samples)
+    events = _liquid.events(keys, rates[chosen], config.duration)
     folder = own_folder(folder, config, key)
     static, plastic = [], []
     for number in progress(range(config.n_networks), "static liquid"):
@@ -110,9 +108,7 @@ def _static(config: Config, key: Array, number: int, events: Array) -> np.ndarra
 
 def _plastic(config: Config, key: Array, number: int, rates: Array, events: Array) -> np.ndarray:
     own, gains = jax.random.fold_in(key, number), jnp.asarray(config.astro_gains)
-    wiring = Lattice(shape=config.shape)
-    liquid = LSM(wiring=wiring, form="ell", weight_scale=3.0, input_scale=3.0)
-    model = Plastic(liquid, modulator=SlowModulator())
+    wiring, model = Lattice(shape=config.shape), _liquid.plastic_liquid(config.shape)
     params = model.init(own)
     shown = jax.random.choice(named(own, "start"), rates.shape[0], (config.n_start,))
     states = _liquid.start_plastic(model, params, rates[shown], named(own, "events"), gains,

@@ -27,8 +27,7 @@ import scipy.stats
 
 from dynlab import LSM, Lattice, check, data, l1_normalise, soft_label_readout, soft_labels
 from dynlab.keys import named
-from dynlab.plasticity import Plastic, SlowModulator
-from dynlab.tasks import bernoulli_encode, nalsm_rates, nalsm_scale
+from dynlab.tasks import nalsm_rates, nalsm_scale
 from experiments import _liquid, cli
 from experiments._liquid import kept, own_folder
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
@@ -109,7 +108,7 @@ def load(config: Config, key: Array) -> tuple[Array, np.ndarray, np.ndarray]:
 def _events(rates: Array, key: Array, first: int, duration: int) -> Array:
     """Events (images, T, 784); those of an image do not depend on the piece it is in."""
     keys = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(rates.shape[0]))
-    return jax.vmap(lambda k, p: bernoulli_encode(k, p, duration))(keys, rates)
+    return _liquid.events(keys, rates, duration)
 
 
 def features(config: Config, kind: str, network: Array, rates: Array, key: Array, progress: Progress,
@@ -121,8 +120,7 @@ def features(config: Config, kind: str, network: Array, rates: Array, key: Array
         model, scales = LSM(wiring=wiring), jnp.asarray(config.static_weights)
         compute: Any = lambda events: _liquid.run_static(model, network, events, scales).sum(-2)  # noqa: E731
     else:
-        liquid = LSM(wiring=wiring, form="ell", weight_scale=3.0, input_scale=3.0)
-        plastic = Plastic(liquid, modulator=SlowModulator())
+        plastic = _liquid.plastic_liquid(config.shape)
         params, gains = plastic.init(network), jnp.array([config.astro_gain if kind == "nalsm" else 0.0])
         shown = jax.random.choice(named(network, "start"), config.n_train, (config.n_start,))
         begin = functools.cache(lambda: _liquid.start_plastic(  # only if a piece is missing
@@ -130,8 +128,8 @@ def features(config: Config, kind: str, network: Array, rates: Array, key: Array
         compute = lambda events: _liquid.run_plastic(  # noqa: E731
             plastic, params, begin(), events, gains)[..., : wiring.n_units].sum(-2)
     for first in progress(starts, f"{kind}, pieces of {config.piece} images"):
-        events = _events(rates[first : first + config.piece], key, first, config.duration)
-        pieces.append(kept(folder, f"{kind}_{first}", partial(compute, events)))
+        shown_now = partial(_events, rates[first : first + config.piece], key, first, config.duration)
+        pieces.append(kept(folder, f"{kind}_{first}", lambda now=shown_now: compute(now())))
     return np.concatenate(pieces, axis=1)
 
 

@@ -119,9 +119,7 @@ class EIReservoir:
         if self.noise is not None:
             check.scalar("noise", self.noise, 0.0)
         for name in ("gain", "threshold"):
-            if jnp.shape(getattr(self, name)) not in ((), (n,)):
-                raise ValueError(f"{name} must be a scalar or of shape ({n},), got shape "
-                                 f"{jnp.shape(getattr(self, name))}; to sweep it use jax.vmap over the model")
+            check.per_unit(name, getattr(self, name), n)
 
     def init(self, key: Array) -> EIParams:
         """Draw the weights and write the knobs into the parameters.

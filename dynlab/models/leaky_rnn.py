@@ -265,9 +265,7 @@ def _check(model: LeakyFlow | LeakyRNN) -> None:
     check.integer("n_inputs", model.n_inputs, 1)
     activation(model.activation)
     check.number("tau", model.tau, 0.0, low_open=True)
-    if jnp.shape(model.tau) not in ((), (n,)):
-        raise ValueError(f"tau must be a scalar or of shape ({n},), got shape {jnp.shape(model.tau)}; to sweep it use "
-                         "jax.vmap over the model")
+    check.per_unit("tau", model.tau, n)
     check.scalar("tau_spread", model.tau_spread, 0.0)
     if model.noise is not None:
         check.scalar("noise", model.noise, 0.0)
