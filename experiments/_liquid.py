@@ -35,12 +35,12 @@ def rates(dataset: str, key: Array) -> Array:
 
 
 @jax.jit
-def run_static(model: Any, key: Array, events: Array, scales: Array) -> Array:
-    """Spikes (weights, samples, T, N) of one liquid for every size of its weights: one program."""
+def run_static(model: Any, params: Any, events: Array, scales: Array) -> Array:
+    """Spikes (scales, samples, T, N) of one liquid for every factor on all its weights: one program."""
 
     def one(scale: Array) -> Array:
-        member = model.replace(weight_scale=scale, input_scale=scale)
-        return simulate(member, member.init(key), events).outputs
+        member = params.replace(weight_scale=scale, input_scale=scale)
+        return simulate(model, member, events).outputs
 
     return jax.vmap(one)(scales)
 
@@ -50,22 +50,37 @@ def events(keys: Array, rates: Array, duration: int) -> Array:
     return jax.vmap(lambda key, rate: bernoulli_encode(key, rate, duration))(keys, rates)
 
 
-def plastic_liquid(shape: tuple[int, ...]) -> Plastic:
-    """The liquid with STDP and an astrocyte as it is before its initialisation: all weights of size 3."""
-    liquid = LSM(wiring=Lattice(shape=shape), form="ell", weight_scale=3.0, input_scale=3.0)
-    return Plastic(liquid, modulator=SlowModulator())
+def plastic_liquid(shape: tuple[int, ...], size: float = 3.0, **rule: Any) -> Plastic:
+    """The liquid with STDP as it is before its initialisation, all weights of one size; an astrocyte is the default."""
+    liquid = LSM(wiring=Lattice(shape=shape), form="ell", weight_scale=size, input_scale=size)
+    return Plastic(liquid, **(rule or {"modulator": SlowModulator()}))
+
+
+def frozen(params: Any, state: Any, n_inputs: int) -> Any:
+    """Parameters of the liquid, form "dense", with the weights that a plastic one has learnt."""
+    own = params.liquid
+    forms = ((own.recurrent, state.recurrent, own.recurrent.weight.shape[1]), (own.inputs, state.inputs, n_inputs))
+    recurrent, inputs = (form.with_weight(weight).dense(n) for form, weight, n in forms)
+    return own.replace(recurrent=recurrent, inputs=inputs)
 
 
 def _liquid_spikes(params: Any, state: Any, x: Any) -> Array:
     return state.liquid.spikes
 
 
+def _with_gain(params: Any, gain: Array) -> Any:
+    return params if params.modulator is None else params.replace(modulator=params.modulator.replace(gain=gain))
+
+
 @partial(jax.jit, static_argnames=("steps",))
 def start_plastic(model: Any, params: Any, rates: Array, key: Array, gains: Array, *, steps: int) -> Any:
-    """States (gains, ...) after the initialisation: each image of `rates` for `steps` ms, weights carried on."""
+    """States (gains, ...) after the initialisation: each image of `rates` for `steps` ms, weights carried on.
+
+    Gains are those of the modulator; a liquid without one takes any one number.
+    """
 
     def one(gain: Array) -> Any:
-        knobs = params.replace(modulator=params.modulator.replace(gain=gain))
+        knobs = _with_gain(params, gain)
 
         def image(state: Any, number: Array) -> tuple[Any, None]:
             events = bernoulli_encode(jax.random.fold_in(key, number), rates[number], steps)
@@ -82,7 +97,7 @@ def run_plastic(model: Any, params: Any, states: Any, events: Array, gains: Arra
     """Spikes (gains, samples, T, N + D); every image starts from the weights of the initialisation, learning fades."""
 
     def one(gain: Array, state: Any) -> Array:
-        knobs = params.replace(modulator=params.modulator.replace(gain=gain), fade=jnp.full_like(params.fade, 0.99))
+        knobs = _with_gain(params, gain).replace(fade=jnp.full_like(params.fade, 0.99))
         begin = model.restart(knobs, state)
         return jax.lax.map(lambda x: simulate(model, knobs, x, state=begin, record=_liquid_spikes).outputs, events)
 

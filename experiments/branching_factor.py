@@ -102,8 +102,9 @@ def _measures(spikes: Array, synapses: Any) -> np.ndarray:
 
 def _static(config: Config, key: Array, number: int, events: Array) -> np.ndarray:
     model, own = LSM(wiring=Lattice(shape=config.shape)), jax.random.fold_in(key, number)
-    spikes = _liquid.run_static(model, own, events, jnp.asarray(config.weights))
-    return _measures(spikes, from_dense(model.init(own).recurrent.matrix[0]))
+    params = model.init(own)
+    spikes = _liquid.run_static(model, params, events, jnp.asarray(config.weights))
+    return _measures(spikes, from_dense(params.recurrent.matrix[0]))
 
 
 def _plastic(config: Config, key: Array, number: int, rates: Array, events: Array) -> np.ndarray:

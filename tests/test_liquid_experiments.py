@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _liquid, branching_factor, nalsm_digits
+from experiments import _liquid, branching_factor, nalsm_mnist
 
 KEY = jax.random.key(0)
 
@@ -33,29 +33,29 @@ def test_kept_pieces_are_read_and_belong_to_their_run(tmp_path):
 
 def test_events_of_an_image_do_not_depend_on_its_piece():
     rates = _liquid.templates(KEY)[:6]
-    whole = np.asarray(nalsm_digits._events(rates, KEY, 0, 30))
-    part = np.asarray(nalsm_digits._events(rates[4:], KEY, 4, 30))
+    whole = np.asarray(nalsm_mnist._events(rates, KEY, 0, 30))
+    part = np.asarray(nalsm_mnist._events(rates[4:], KEY, 4, 30))
     np.testing.assert_array_equal(whole[4:], part)
     assert whole.shape == (6, 30, 784)
 
 
 def test_accuracy_of_features_that_tell_the_classes_apart():
     """One unit a class: all right on counts with little noise, chance on noise alone."""
-    config = dataclasses.replace(nalsm_digits.Config.smoke(), n_train=200, n_valid=50, n_test=100, l2=(1e-3, 1e-1))
+    config = dataclasses.replace(nalsm_mnist.Config.smoke(), n_train=200, n_valid=50, n_test=100, l2=(1e-3, 1e-1))
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 350)
     counts = 20.0 * np.eye(10)[labels] + rng.poisson(3.0, (350, 10))
-    assert nalsm_digits.accuracy(config, counts.astype(np.float32), labels)[1] == 1.0
+    assert nalsm_mnist.accuracy(config, counts.astype(np.float32), labels)[1] == 1.0
     noise = rng.poisson(3.0, (350, 10)).astype(np.float32)
-    assert nalsm_digits.accuracy(config, noise, labels)[1] < 0.3
+    assert nalsm_mnist.accuracy(config, noise, labels)[1] < 0.3
 
 
 @pytest.mark.parametrize(("module", "change", "message"), [
     (branching_factor, {"duration": 58}, "duration must be at least 59, got 58"),
     (branching_factor, {"dataset": "cifar"}, "dataset must be one of 'mnist'"),
     (branching_factor, {"weights": ()}, "weights must hold at least one value"),
-    (nalsm_digits, {"l2": (0.0,)}, "l2 must be finite and in"),
-    (nalsm_digits, {"n_train": 0}, "n_train must be at least 1, got 0"),
+    (nalsm_mnist, {"l2": (0.0,)}, "l2 must be finite and in"),
+    (nalsm_mnist, {"n_train": 0}, "n_train must be at least 1, got 0"),
 ])
 def test_bad_configurations_are_refused(module, change, message):
     with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ from dynlab import simulate
 from dynlab.models.lattice import Lattice, RandomInput
 from dynlab.models.lsm import LSM
 from dynlab.plasticity import (
+    CalciumGate,
     Plastic,
     ShortTerm,
     SlowModulator,
@@ -86,14 +87,15 @@ def test_short_term_plasticity_at_20_hz(use, recovery, facilitation, wanted):
 
 
 @pytest.mark.conformance
-@pytest.mark.parametrize("gain", [0.015, None])
-def test_plastic_liquid_equals_a_numpy_loop(gain, tol, x64):
-    model = Plastic(LIQUID, modulator=None if gain is None else SlowModulator(gain=gain), fade=0.99)
+@pytest.mark.parametrize(("gain", "calcium"), [(0.015, None), (None, None), (None, (1.0, 1.5, 100.0))])
+def test_plastic_liquid_equals_a_numpy_loop(gain, calcium, tol, x64):
+    model = Plastic(LIQUID, modulator=None if gain is None else SlowModulator(gain=gain), fade=0.99,
+                    gate=None if calcium is None else CalciumGate(*calcium))
     params = model.init(KEY)
     dense = LIQUID.replace(form="dense").init(KEY)
     w, w_in = 2.0 * np.asarray(dense.recurrent.matrix[0], float), 3.0 * np.asarray(dense.inputs.matrix[0], float)
     n = len(EVENTS) if x64 else 60
-    spikes, want, want_in, depression = numpy_lsm.run_plastic(w, w_in, EVENTS[:n], gain=gain, fade=0.99)
+    spikes, want, want_in, depression = numpy_lsm.run_plastic(w, w_in, EVENTS[:n], gain=gain, fade=0.99, calcium=calcium)
     run = simulate(model, params, EVENTS[:n], record=lambda params, state, x: state.liquid.spikes)
     assert spikes[:, :36].sum() > 10
     np.testing.assert_array_equal(run.outputs, spikes)
@@ -147,6 +149,9 @@ def test_signs_and_bounds_hold_and_samples_keep_their_own_weights():
     alone = simulate(model, params, EVENTS).state
     np.testing.assert_allclose(last[0], alone.recurrent, atol=1e-5)
     again = model.restart(params, alone)
+    gated = model.replace(gate=CalciumGate(1.0, 1.5))
+    run = simulate(gated, gated.init(KEY), EVENTS)
+    np.testing.assert_array_equal(gated.restart(gated.init(KEY), run.state).calcium, run.state.calcium)
     np.testing.assert_array_equal(again.recurrent, alone.recurrent)
     assert float(again.depression) == pytest.approx(0.15)
     assert (np.asarray(again.liquid.v) == 0).all()
@@ -168,3 +173,31 @@ def test_bad_input(case):
     call, kind, message = BAD[case]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_gate_keeps_silent_and_saturated_units_as_they_are():
+    """Calcium far below the band: nothing changes; a band of strengthening only: nothing weakens."""
+    start = LIQUID.init(KEY)
+    size = 2.0 * np.asarray(start.recurrent.weight)
+    closed = Plastic(LIQUID, gate=CalciumGate(1e3, 1.0))
+    np.testing.assert_array_equal(simulate(closed, closed.init(KEY), EVENTS).state.recurrent, size)
+    growing = Plastic(LIQUID, gate=CalciumGate(-0.0, 1e3))
+    change = np.asarray(simulate(growing, growing.init(KEY), EVENTS).state.recurrent) - size
+    assert (change >= 0).all()
+    assert (change > 0).any()
+
+
+@pytest.mark.parametrize(("knobs", "message"), [
+    ({"gate": CalciumGate(width=0.0)}, "gate.width must be"),
+    ({"gate": CalciumGate(tau=0.5)}, "gate.tau must be"),
+    ({"gate": CalciumGate(threshold=-1.0)}, "gate.threshold must be"),
+])
+def test_bad_gates_are_refused(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        Plastic(LIQUID, **knobs).init(KEY)
+
+
+def test_lists_of_inputs_as_a_matrix():
+    """What has been learnt in lists goes into a matrix with the same products."""
+    lists = LIQUID.init(KEY).recurrent
+    np.testing.assert_array_equal(lists.dense(36).matrix, LIQUID.replace(form="dense").init(KEY).recurrent.matrix)

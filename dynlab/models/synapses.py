@@ -89,9 +89,9 @@ class Dense:
         """The same synapses with other weights, shaped like `weight`."""
         return Dense(weight)
 
-    def of_sources(self, values: Array) -> Array:
-        """Values of the sources (n_pre, ...) as they stand against `weight`."""
-        return values
+    def of_sources(self, *values: Array) -> list[Array]:
+        """Values of the sources, each (n_pre,), as they stand against `weight`."""
+        return list(values)
 
     def of_targets(self, values: Array) -> Array:
         """Values of the targets (n_post,) as they stand against `weight`."""
@@ -116,13 +116,22 @@ class Ell:
         """The same synapses with other weights (K, n_post)."""
         return Ell(self.pre, weight, self.delay)
 
-    def of_sources(self, values: Array) -> Array:
-        """Values of the sources (n_pre, ...) as they stand against `weight`: (K, n_post, ...)."""
-        return values[self.pre]
+    def of_sources(self, *values: Array) -> list[Array]:
+        """Values of the sources, each (n_pre,), as they stand against `weight`: each (K, n_post)."""
+        line = jnp.concatenate(values)  # held in memory: the compiler would compute values anew for every synapse
+        return [line[self.pre + number * values[0].shape[0]] for number in range(len(values))]
 
     def of_targets(self, values: Array) -> Array:
         """Values of the targets (n_post,) as they stand against `weight`."""
         return values
+
+    def dense(self, n_pre: int) -> Dense:
+        """The same synapses as a matrix, where there are no delays."""
+        if self.delay is not None:
+            raise ValueError("delay must be None, got delays: build the matrices with to_form")
+        columns = jnp.broadcast_to(jnp.arange(self.weight.shape[1]), self.weight.shape)
+        matrix = jnp.zeros((self.weight.shape[1], n_pre), self.weight.dtype)
+        return Dense(matrix.at[columns, self.pre].add(self.weight)[None])
 
     def apply(self, past: Past) -> Array:
         """(n_post,)."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
-from dynlab.plasticity.stdp import SlowModulator, pair_stdp, spike_trace
+from dynlab.plasticity.stdp import CalciumGate, SlowModulator, pair_stdp, spike_trace
 
 Array = jax.Array
 
@@ -20,7 +20,7 @@ class PlasticParams:
 
     Attributes:
         liquid: parameters of the liquid, in the form "ell" or "dense".
-        potentiation, tau_trace, increment, bound, fade: scalars. modulator: its knobs as arrays, or None.
+        potentiation, tau_trace, increment, bound, fade: scalars. modulator, gate: their knobs as arrays, or None.
     """
 
     liquid: Any
@@ -31,6 +31,7 @@ class PlasticParams:
     bound: Array
     fade: Array
     modulator: SlowModulator | None
+    gate: CalciumGate | None
 
 
 @tree.dataclass
@@ -40,7 +41,8 @@ class PlasticState:
     Attributes:
         liquid: state of the liquid. recurrent, inputs: weights as they are now, in the liquid's form. trace: of all
             sources (N + D,).
-        depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start.
+        depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start. calcium: of the units of
+            the liquid (N,), or None.
     """
 
     liquid: Any
@@ -49,16 +51,17 @@ class PlasticState:
     trace: Array
     depression: Array
     strength: Array
+    calcium: Array | None
 
 
 @tree.dataclass
 class Plastic:
-    r"""Pair STDP on all synapses of a liquid, with a slow modulator of depression by option; a Map.
+    r"""Pair STDP on all synapses of a liquid, by option with a slow modulator of depression or a calcium gate; a Map.
 
     In a step, after the liquid's own: weights change by :func:`dynlab.plasticity.pair_stdp` with the traces of the
     steps before and are clipped (excitatory to [0, bound], inhibitory to [-bound, 0], input to [-bound, bound]); then
-    the traces; then the modulator, which senses the spikes a ms of the liquid less those of the input; then everything
-    that drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
+    the traces and the calcium; then the modulator, which senses the spikes a ms of the liquid less those of the input;
+    then everything that drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
 
     Weights are part of the state: a batch of samples has as many sets of weights. ``restart`` goes on from learnt ones.
 
@@ -66,6 +69,7 @@ class Plastic:
         liquid: a model whose parameters have `recurrent` and `inputs`, such as :class:`dynlab.LSM`; its scales, above
             0, fix the start weights. Its form is "ell", the fast one, or "dense", which can be drawn inside ``jit``.
         potentiation: A+. depression: A- without a modulator. modulator: None: depression stays as it is.
+        gate: lets weights grow and shrink by the calcium of the target, on the state before the step; None: always.
         tau_trace, increment: of the traces. bound: largest size of a weight; start weights beyond it are cut to it in
             the first step. fade: factor a ms; 1 for none.
     """
@@ -74,6 +78,7 @@ class Plastic:
     potentiation: Any = 0.15
     depression: Any = 0.15
     modulator: SlowModulator | None = None
+    gate: CalciumGate | None = None
     tau_trace: Any = 10.0
     increment: Any = 0.1
     bound: Any = 3.0
@@ -112,6 +117,10 @@ class Plastic:
             check.scalar("modulator.tau", self.modulator.tau, 0.0, low_open=True)
             check.scalar("modulator.gain", self.modulator.gain)
             check.scalar("modulator.bias", self.modulator.bias, 0.0)
+        if self.gate is not None:
+            check.scalar("gate.threshold", self.gate.threshold, 0.0)
+            check.scalar("gate.width", self.gate.width, 0.0, low_open=True)
+            check.scalar("gate.tau", self.gate.tau, float(self.dt))
         drawn, one = self.liquid.init(key), jnp.ones((), check.default_float())
         scaled = lambda form, by: form.with_weight(by * form.weight)  # noqa: E731
         liquid = dataclasses.replace(
@@ -121,19 +130,22 @@ class Plastic:
         return PlasticParams(
             liquid, potentiation=value(self.potentiation), depression=value(self.depression),
             tau_trace=value(self.tau_trace), increment=value(self.increment), bound=value(self.bound),
-            fade=value(self.fade), modulator=jax.tree.map(value, self.modulator))
+            fade=value(self.fade), modulator=jax.tree.map(value, self.modulator),
+            gate=jax.tree.map(value, self.gate))
 
     def init_state(self, params: PlasticParams, key: Array | None = None) -> PlasticState:
         """The liquid at rest with its start weights, nothing remembered."""
         liquid = self.liquid.init_state(params.liquid, key)
         depression = params.depression if params.modulator is None else params.modulator.start()
         return PlasticState(liquid, params.liquid.recurrent.weight, params.liquid.inputs.weight,
-                            jnp.zeros_like(liquid.spikes), depression, jnp.ones_like(params.fade))
+                            jnp.zeros_like(liquid.spikes), depression, jnp.ones_like(params.fade),
+                            None if params.gate is None else jnp.zeros_like(liquid.spikes[: self.liquid.n_units]))
 
     def restart(self, params: PlasticParams, state: PlasticState, key: Array | None = None) -> PlasticState:
-        """For the next sample: the liquid at rest and the rule as at the start; weights and traces stay as they are."""
+        """For the next sample: the liquid at rest and the rule as at the start; weights, traces and calcium stay."""
         fresh = self.init_state(params, key)
-        return dataclasses.replace(fresh, recurrent=state.recurrent, inputs=state.inputs, trace=state.trace)
+        return dataclasses.replace(fresh, recurrent=state.recurrent, inputs=state.inputs, trace=state.trace,
+                                   calcium=state.calcium)
 
     def step(self, params: PlasticParams, state: PlasticState, x: Array, key: Array | None = None) -> PlasticState:
         """One step of dt; x is (D,)."""
@@ -143,12 +155,18 @@ class Plastic:
                                   inputs=inputs.with_weight(state.inputs))
         liquid = self.liquid.step(now, state.liquid, x, key)
         n, spikes, trace = self.liquid.n_units, liquid.spikes, state.trace
-        factors = {"potentiation": state.strength * params.potentiation, "depression": state.depression}
+        factors, calcium = (state.strength * params.potentiation, state.depression), state.calcium
+        if params.gate is not None and calcium is not None:
+            factors = tuple(factor * gate for factor, gate in zip(factors, params.gate.factors(calcium), strict=True))
+            calcium = params.gate.step(calcium, spikes[:n], self.dt)
+        up, down = factors
 
         def changed(form: Any, weight: Array, sources: slice, **kind: Any) -> Array:
-            both = form.of_sources(jnp.stack([trace[sources], spikes[sources]], axis=-1))  # one gather for two values
-            after = (form.of_targets(values[:n]) for values in (trace, spikes))
-            new = pair_stdp(weight, both[..., 0], next(after), both[..., 1], next(after), **factors, **kind)
+            before = form.of_sources(trace[sources], spikes[sources])
+            after = [form.of_targets(values[:n]) for values in (trace, spikes)]
+            rates = {name: form.of_targets(factor) if factor.ndim else factor
+                     for name, factor in (("potentiation", up), ("depression", down))}
+            new = pair_stdp(weight, before[0], after[0], before[1], after[1], **rates, **kind)
             return jnp.where(form.weight != 0, new, 0.0)  # no synapse there
 
         inhibits = recurrent.weight < 0
@@ -166,7 +184,7 @@ class Plastic:
             weak = dataclasses.replace(params.modulator, gain=state.strength * params.modulator.gain,
                                        bias=state.strength * params.modulator.bias)
             depression = fade * weak.step(depression, sensed, self.dt)
-        return PlasticState(liquid, new_recurrent, new_inputs, trace, depression, fade * state.strength)
+        return PlasticState(liquid, new_recurrent, new_inputs, trace, depression, fade * state.strength, calcium)
 
     def observe(self, params: PlasticParams, state: PlasticState) -> Array:
         """The features of the liquid."""

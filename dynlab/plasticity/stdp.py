@@ -46,12 +46,38 @@ def pair_stdp(
 def calcium_gate(calcium: Array, threshold: Any, width: Any) -> tuple[Array, Array]:
     r"""Factors on potentiation and depression of synapses onto units with this calcium, each 0 or 1.
 
-    Potentiation for :math:`\theta < C < \theta + \Delta`, depression for :math:`\theta - \Delta < C < \theta`: the
-    activity-threshold rule that Ivanov and Michmizos 2021 compare with. Calcium is a :func:`spike_trace` of long tau.
+    Potentiation for :math:`\theta < C < \theta + \Delta`, depression for :math:`\theta - \Delta < C < \theta`.
     """
     up = (calcium > threshold) & (calcium < threshold + width)
     down = (calcium < threshold) & (calcium > threshold - width)
     return up.astype(calcium.dtype), down.astype(calcium.dtype)
+
+
+@tree.dataclass
+class CalciumGate:
+    r"""Learning only where the target is active within a band, the activity-threshold rule (AP-STDP) with which Ivanov
+    and Michmizos 2021 (arXiv:2111.01760, the authors' program) compare; the rule is of Jin and Li 2016
+    (IJCNN).
+
+    .. math:: C \leftarrow (1 - \Delta t / \tau)\, C + s
+
+    At a constant rate of r spikes a ms C goes to :math:`r \tau`. See :func:`calcium_gate` for what it lets through.
+
+    Attributes:
+        threshold: theta, spikes. width: Delta, spikes. tau: ms.
+    """
+
+    threshold: Any = 37.0
+    width: Any = 22.0
+    tau: Any = 1000.0
+
+    def step(self, calcium: Array, spikes: Array, dt: float = 1.0) -> Array:
+        """C after a step."""
+        return (1.0 - dt / self.tau) * calcium + spikes
+
+    def factors(self, calcium: Array) -> tuple[Array, Array]:
+        """0 or 1 on every strengthening and every weakening of synapses onto units with this calcium."""
+        return calcium_gate(calcium, self.threshold, self.width)
 
 
 def three_factor(
