@@ -55,14 +55,16 @@ class LSMState:
     """State of an :class:`LSM`.
 
     Attributes:
-        v: membrane potentials (M,). filters: synapse filters of the N + D sources. rise: what spikes added to the
-            threshold (M,), or None. trace: filtered spikes of the liquid (N,), or None. refractory: steps left (M,).
+        v: membrane potentials (M,). filters: synapse filters of the M units, (values, M). direct: those of direct
+            inputs, (values, D), or None. rise: what spikes added to the threshold (M,), or None. trace: filtered spikes
+            of the liquid (N,), or None. refractory: steps left (M,).
         ring: the last outputs of the liquid's filters (delays, N), or None; head: row of the latest, or None.
-        spikes: of this step, of the N + D sources (auxiliary).
+        spikes: of this step, of the M units (auxiliary).
     """
 
     v: Array
     filters: Array
+    direct: Array | None
     rise: Array | None
     trace: Array | None
     refractory: Array
@@ -222,25 +224,28 @@ class LSM:
             v += (params.threshold - params.reset) * jax.random.uniform(key, (m,), dtype)
         ring = jnp.zeros((self._ring, n), dtype) if self._ring > 1 else None
         return LSMState(
-            v=v, filters=FILTERS[self.synapse].start(n + self.n_inputs, dtype),
+            v=v, filters=FILTERS[self.synapse].start(m, dtype),
+            direct=FILTERS[self.synapse].start(self.n_inputs, dtype) if self.input_layer == "direct" else None,
             rise=None if params.increment is None else jnp.zeros(m, dtype),
             trace=jnp.zeros(n, dtype) if self.features == "filtered" else None,
             refractory=jnp.zeros(m, jnp.int32), ring=ring, head=None if ring is None else jnp.zeros((), jnp.int32),
-            spikes=jnp.zeros(n + self.n_inputs, dtype),
+            spikes=jnp.zeros(m, dtype),
         )
 
     def step(self, params: LSMParams, state: LSMState, x: Array, key: Array | None = None) -> LSMState:
         """One step of dt; x is (D,), currents of the input units or spikes."""
         if self.order == "same_step":
             return self._integrate(params, self._fire(params, state, x), x, key)
-        before = dataclasses.replace(state, refractory=jnp.maximum(state.refractory - 1, 0))
-        if self.input_layer == "direct":
-            before = dataclasses.replace(before, filters=self._hit(before.filters, x))
+        before = dataclasses.replace(state, refractory=jnp.maximum(state.refractory - 1, 0), direct=self._hit(state, x))
         return self._fire(params, self._integrate(params, before, x, key), x)
 
-    def _hit(self, filters: Array, x: Array) -> Array:
-        """Spikes x (D,) of direct inputs into their filters."""
-        return FILTERS[self.synapse].hit(filters, jnp.concatenate([jnp.zeros(self.n_units, x.dtype), x]))
+    def _hit(self, state: LSMState, x: Array) -> Array | None:
+        """The filters of direct inputs with the spikes x (D,) in them."""
+        return None if state.direct is None else FILTERS[self.synapse].hit(state.direct, x)
+
+    def source_spikes(self, state: LSMState, x: Array) -> Array:
+        """Spikes of this step of all sources, units of the liquid and inputs, (N + D,)."""
+        return state.spikes if self.input_layer == "lif" else jnp.concatenate([state.spikes, x])
 
     def _fire(self, params: LSMParams, state: LSMState, x: Array) -> LSMState:
         """Steps 1 to 3."""
@@ -260,12 +265,9 @@ class LSM:
         trace = state.trace
         if trace is not None:
             trace = trace * jnp.exp(-self.dt / params.tau_trace) + fired[:n]
-        direct = self.input_layer == "direct"
-        enters = jnp.concatenate([fired, x if same else jnp.zeros_like(x)]) if direct else fired
-        filters = FILTERS[self.synapse].hit(state.filters, enters)
-        spikes = jnp.concatenate([fired, x]) if direct else fired
-        return dataclasses.replace(state, v=v, rise=rise, trace=trace, filters=filters,
-                             refractory=refractory.astype(jnp.int32), spikes=spikes)
+        return dataclasses.replace(
+            state, v=v, rise=rise, trace=trace, refractory=refractory.astype(jnp.int32), spikes=fired,
+            filters=FILTERS[self.synapse].hit(state.filters, fired), direct=self._hit(state, x) if same else state.direct)
 
     def _integrate(self, params: LSMParams, state: LSMState, x: Array, key: Array | None) -> LSMState:
         """Steps 4 and 5."""
@@ -276,7 +278,8 @@ class LSM:
             head = (head + 1) % ring.shape[0]
             ring = ring.at[head].set(y[:n])
         current = params.weight_scale * params.recurrent.apply(Past(y[:n], ring, head))
-        current += params.input_scale * params.inputs.apply(Past(y[n:]))
+        outer = y[n:] if state.direct is None else synapse.output(state.direct, params.tau_synapse, self.dt)
+        current += params.input_scale * params.inputs.apply(Past(outer))
         gain = self.dt / params.tau if self.decay == "euler" else -jnp.expm1(-self.dt / params.tau)
         added = gain * (params.bias - state.v)
         held = self.dt if self.decay == "euler" else gain * params.tau  # what a current of 1 leaves after the step
@@ -288,8 +291,9 @@ class LSM:
             added += params.noise * jnp.sqrt(self.dt) * jax.random.normal(key, added.shape, added.dtype)
         if self.refractory_hold == "clamp":
             added = jnp.where(state.refractory > 0, 0.0, added)
-        filters = synapse.advance(state.filters, params.tau_synapse, self.dt)
-        return dataclasses.replace(state, v=state.v + added, filters=filters, ring=ring, head=head)
+        filters, direct = jax.tree.map(lambda f: synapse.advance(f, params.tau_synapse, self.dt),
+                                       (state.filters, state.direct))
+        return dataclasses.replace(state, v=state.v + added, filters=filters, direct=direct, ring=ring, head=head)
 
     def observe(self, params: LSMParams, state: LSMState) -> Array:
         """What `features` says, of the liquid (N,)."""

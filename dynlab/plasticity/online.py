@@ -138,8 +138,9 @@ class Plastic:
         liquid = self.liquid.init_state(params.liquid, key)
         depression = params.depression if params.modulator is None else params.modulator.start()
         return PlasticState(liquid, params.liquid.recurrent.weight, params.liquid.inputs.weight,
-                            jnp.zeros_like(liquid.spikes), depression, jnp.ones_like(params.fade),
-                            None if params.gate is None else jnp.zeros_like(liquid.spikes[: self.liquid.n_units]))
+                            jnp.zeros(self.liquid.n_units + self.liquid.n_inputs, params.fade.dtype), depression,
+                            jnp.ones_like(params.fade),
+                            None if params.gate is None else jnp.zeros(self.liquid.n_units, params.fade.dtype))
 
     def restart(self, params: PlasticParams, state: PlasticState, key: Array | None = None) -> PlasticState:
         """For the next sample: the liquid at rest and the rule as at the start; weights, traces and calcium stay."""
@@ -154,7 +155,7 @@ class Plastic:
         now = dataclasses.replace(own, recurrent=recurrent.with_weight(state.recurrent),
                                   inputs=inputs.with_weight(state.inputs))
         liquid = self.liquid.step(now, state.liquid, x, key)
-        n, spikes, trace = self.liquid.n_units, liquid.spikes, state.trace
+        n, spikes, trace = self.liquid.n_units, self.liquid.source_spikes(liquid, x), state.trace
         factors, calcium = (state.strength * params.potentiation, state.depression), state.calcium
         if params.gate is not None and calcium is not None:
             factors = tuple(factor * gate for factor, gate in zip(factors, params.gate.factors(calcium), strict=True))
