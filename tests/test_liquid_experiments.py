@@ -45,9 +45,25 @@ def test_accuracy_of_features_that_tell_the_classes_apart():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 350)
     counts = 20.0 * np.eye(10)[labels] + rng.poisson(3.0, (350, 10))
-    assert nalsm_mnist.accuracy(config, counts.astype(np.float32), labels)[1] == 1.0
+    np.testing.assert_array_equal(nalsm_mnist.accuracy(config, counts.astype(np.float32), labels)[:, 1], 1.0)
     noise = rng.poisson(3.0, (350, 10)).astype(np.float32)
-    assert nalsm_mnist.accuracy(config, noise, labels)[1] < 0.3
+    assert (nalsm_mnist.accuracy(config, noise, labels)[:, 1] < 0.3).all()
+
+
+def test_more_training_images_only_add_pieces(tmp_path):
+    """What is kept of a run with 20 training images serves one with 30: whole pieces are read, never computed again."""
+    small = nalsm_mnist.Config.smoke()
+    large = dataclasses.replace(small, n_train=30)
+    images = [nalsm_mnist.load(config, KEY) for config in (small, large)]
+    run = lambda config, these, folder: nalsm_mnist.features(  # noqa: E731
+        config, "static", KEY, 0, these, lambda items, label: iter(items), folder)
+    first = run(small, images[0], tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    grown = run(large, images[1], tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(tmp_path.rglob("*.npy"))) == len(before) + 1 == 5
+    np.testing.assert_array_equal(grown[:, : first.shape[1]], first)
+    np.testing.assert_array_equal(grown, run(large, images[1], None))
 
 
 @pytest.mark.parametrize(("module", "change", "message"), [
