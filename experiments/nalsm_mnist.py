@@ -2,7 +2,8 @@
 
 The liquid of Ivanov and Michmizos 2021 (NeurIPS, arXiv:2111.01760) with 1,000 units: static, with STDP, with STDP gated
 by calcium (AP-STDP), and with STDP and an astrocyte (NALSM). Features are spike counts over 250 ms, the readout is
-softmax regression on soft labels; by its side stands the same regression on the labels themselves, and both on the raw pixels.
+softmax regression on soft labels; by its side stand the same regression on the labels themselves, and both on the raw
+pixels.
 
 Expected, from the authors' published runs with 50,000 training images: 0.895 (STDP), 0.953 (static, the best weight
 chosen on test accuracy), 0.955 (AP-STDP), 0.960 (NALSM); so STDP < static <= NALSM. With fewer images all are lower.
@@ -117,7 +118,8 @@ def load(config: Config, key: Array) -> Images:
     if config.dataset == "templates":
         total = known + config.n_test
         rates = jnp.tile(_liquid.templates(key), (-(-total // 64), 1))[:total]
-        return Images(rates, np.arange(total) % 64 % 10, np.asarray(rates), rates[rng.integers(0, total, config.n_start)])
+        start = rates[rng.integers(0, total, config.n_start)]
+        return Images(rates, np.arange(total) % 64 % 10, np.asarray(rates), start)
     images = data.load(config.dataset)
     have, have_test = len(images.train.labels), len(images.test.labels)
     if known > have or config.n_test > have_test:
@@ -242,8 +244,8 @@ def summarise(
                    for (better, worse), values in apart.items()]
     claims: list[Claim] = []
     if published:
-        claims = [within(f"accuracy of {better} less that of {worse}, mean over networks, {name}", SOURCE, 0.0, math.inf,
-                         float(values[:, i].mean()))
+        claims = [within(f"accuracy of {better} less that of {worse}, mean over networks, {name}", SOURCE, 0.0,
+                         math.inf, float(values[:, i].mean()))
                   for (better, worse), values in apart.items() for i, name in enumerate(READOUTS)]
     note = f"{config.n_networks} networks each, {config.n_test} test images, {math.prod(config.shape)} units"
     columns = [cell for name in READOUTS for cell in (name, "95 % of the mean")]

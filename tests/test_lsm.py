@@ -15,6 +15,7 @@ from test_esn import _products
 from dynlab import phase_map, simulate
 from dynlab.models.lattice import Lattice, RandomInput
 from dynlab.models.lsm import LSM
+from dynlab.models.synapses import Past, from_dense, to_form
 
 KEY = jax.random.key(0)
 SMALL = Lattice(shape=(5, 5, 8))  # 200 units
@@ -114,6 +115,32 @@ def test_forms_give_the_same_spikes(driven):
         np.testing.assert_array_equal(found[0], found[other])
         np.testing.assert_array_equal(found[1], found[other + 1])
     assert (found[0] != found[1]).any()  # the delays matter
+
+
+@pytest.mark.parametrize("layer", ["lif", "direct"])
+def test_compressed_rows_give_the_same_spikes_alone_in_a_batch_and_in_a_sweep(driven, layer):
+    """As above, for the form that takes a batch as one sparse product."""
+    model, _, events = driven
+    batch = jnp.asarray(np.stack([events[:100], events[100:200], events[200:300]]))
+    scales, found = jnp.array([1.0, 2.0]), {}
+    for form in ("dense", "csr"):
+        one = model.replace(form=form, synapse="delta", input_scale=4.0, input_layer=layer)
+        params = one.init(KEY)
+        run = jax.vmap(lambda scale: simulate(one, params.replace(weight_scale=scale), batch).outputs)  # noqa: B023
+        found[form] = [np.asarray(simulate(one, params, batch[0]).outputs),
+                       np.asarray(simulate(one, params, batch).outputs), np.asarray(run(scales))]
+    for dense, rows in zip(found["dense"], found["csr"], strict=True):
+        assert dense.sum() > 50
+        np.testing.assert_array_equal(rows, dense)
+    np.testing.assert_array_equal(found["csr"][1][0], found["csr"][0])
+
+
+def test_compressed_rows_with_weights_of_their_own_for_every_sample():
+    """A batch of weights: each row of the result is its own product."""
+    listed = to_form(from_dense(np.array([[0.0, 2.0, 0.0], [1.0, 0.0, -3.0]])), "csr")
+    weights, y = jnp.array([[2.0, 1.0, -3.0], [4.0, 5.0, 6.0]]), jnp.array([1.0, 10.0, 100.0])
+    got = jax.vmap(lambda w: listed.replace(weight=w).apply(Past(y)))(weights)
+    np.testing.assert_array_equal(got, [[20.0, -299.0], [40.0, 605.0]])
 
 
 @pytest.mark.conformance
@@ -230,6 +257,8 @@ BAD = {
     "unknown synapse": (lambda: LSM(synapse="gamma").init(KEY), ValueError, r"synapse must be one of 'delta', .* got 'gamma'"),
     "unknown order": (lambda: LSM(order="before").init(KEY), ValueError, r"order must be one of 'same_step', 'next_step', got 'before'"),
     "edges in a trace": (lambda: jax.vmap(lambda k: LSM(form="edges").init(k))(jax.random.split(KEY, 2)), ValueError, r"form must be 'dense' where the key is traced"),
+    "compressed rows with delays": (lambda: LSM(form="csr", wiring=Lattice(delays=(1, 0, 0, 0))).init(KEY), ValueError, r"wiring.delays must be None with form='csr', got \(1, 0, 0, 0\)"),
+    "compressed rows with a surrogate": (lambda: LSM(form="csr", surrogate="atan").init(KEY), ValueError, r"surrogate must be None with form='csr', got 'atan'"),
     "empty batch": (lambda: simulate(LSM(n_inputs=2, wiring=SMALL), LSM(n_inputs=2, wiring=SMALL).init(KEY), np.zeros((0, 5, 2))), ValueError, r"inputs must not be empty"),
 }
 

@@ -97,8 +97,9 @@ class LSM:
         n_inputs: D (static). wiring: the liquid, which fixes N (static). input_wiring: its input (static).
         input_layer: "lif": inputs are units of the same kind, an input of 1 adds `input_current` to their V; "direct":
             inputs are the spikes (0 or 1) of the sources (static).
-        synapse: a name of :data:`dynlab.models.filters.FILTERS` (static). form: "dense", "ell" or "edges", equal
-            results (static); only "dense" can be drawn inside ``jit``, and serves batches and sweeps best.
+        synapse: a name of :data:`dynlab.models.filters.FILTERS` (static). form: "dense", "ell", "edges" or "csr",
+            equal results (static). "csr" serves batches on the CPU best (no delays, no derivatives), "dense" on GPUs;
+            only "dense" can be drawn inside ``jit``.
         order: above (static). decay: of V, "exact" or "euler" (static).
         refractory: ms after a spike without another, rounded to whole steps (static): the shortest interval is that
             and one step.
@@ -172,6 +173,10 @@ class LSM:
             check.scalar(name, getattr(self, name), 0.0, low_open=True)
         if self.decay == "euler" and not check.is_traced(self.tau) and self.tau < self.dt:
             raise ValueError(f"tau must be at least dt = {self.dt}, got {self.tau}: lower dt, or take decay='exact'")
+        if self.form == "csr":
+            for name, value in (("surrogate", self.surrogate), ("wiring.delays", self.wiring.delays)):
+                if value is not None:
+                    raise ValueError(f"{name} must be None with form='csr', got {value!r}")
         if self.surrogate_slope is not None:
             if self.surrogate is None:
                 raise ValueError(f"surrogate_slope must be None without a surrogate, got {self.surrogate_slope}")
@@ -267,7 +272,8 @@ class LSM:
             trace = trace * jnp.exp(-self.dt / params.tau_trace) + fired[:n]
         return dataclasses.replace(
             state, v=v, rise=rise, trace=trace, refractory=refractory.astype(jnp.int32), spikes=fired,
-            filters=FILTERS[self.synapse].hit(state.filters, fired), direct=self._hit(state, x) if same else state.direct)
+            filters=FILTERS[self.synapse].hit(state.filters, fired),
+            direct=self._hit(state, x) if same else state.direct)
 
     def _integrate(self, params: LSMParams, state: LSMState, x: Array, key: Array | None) -> LSMState:
         """Steps 4 and 5."""

@@ -1,4 +1,4 @@
-"""Synapses as a list, and the forms in which their product is computed: dense, lists of inputs (ELL), edges.
+"""Synapses as a list, and the forms in which their product is computed: dense, lists of inputs (ELL), edges, rows.
 
 A product maps the outputs y of the sources (n_pre,) to the input of the targets (n_post,). With delays it reads y as it
 was some whole steps ago, from a ring buffer of the last vectors.
@@ -15,7 +15,7 @@ import numpy as np
 from dynlab import check, tree
 
 Array = jax.Array
-FORMS = ("dense", "ell", "edges")
+FORMS = ("dense", "ell", "edges", "csr")
 
 
 @tree.dataclass
@@ -150,6 +150,43 @@ class Edges:
         return jax.ops.segment_sum(s.weight * past.read(s.pre, s.delay), s.post, s.n_post, indices_are_sorted=True)
 
 
+@jax.custom_batching.custom_vmap
+def _sparse_product(weight: Array, pre: Array, start: Array, y: Array) -> Array:
+    """The compressed rows times y (n_pre, ...): (n_post, ...)."""
+    from jax.experimental.sparse import BCSR
+
+    matrix = BCSR((weight, pre, start), shape=(start.shape[0] - 1, y.shape[0]))
+    return (matrix @ y.reshape(y.shape[0], -1)).reshape(-1, *y.shape[1:])
+
+
+@_sparse_product.def_vmap
+def _sparse_product_of_a_batch(
+    size: int, batched: list[bool], weight: Array, pre: Array, start: Array, y: Array
+) -> tuple[Array, bool]:
+    """A batch of vectors is a matrix: one product. A batch of weights goes one by one."""
+    if any(batched[:3]):
+        rows = [leaf if own else jnp.broadcast_to(leaf, (size, *leaf.shape))
+                for leaf, own in zip((weight, pre, start, y), batched, strict=True)]
+        return jax.lax.map(lambda row: _sparse_product(*row), tuple(rows)), True
+    return jnp.moveaxis(_sparse_product(weight, pre, start, jnp.moveaxis(y, 0, -1)), -1, 0), True
+
+
+@tree.dataclass
+class Csr:
+    """Compressed rows: the synapses of target i are weight[start[i] : start[i + 1]]; for batches on the CPU.
+
+    No delays, and no derivatives.
+    """
+
+    pre: Array
+    weight: Array
+    start: Array
+
+    def apply(self, past: Past) -> Array:
+        """(n_post,)."""
+        return _sparse_product(self.weight, self.pre, self.start, past.now)
+
+
 @tree.dataclass
 class Past:
     """The outputs of the sources now (n_pre,), and, where there are delays, the last ones: a ring (D, n_pre) whose row
@@ -172,7 +209,7 @@ class Past:
         return self.ring[(self.head - jnp.arange(self.ring.shape[0])) % self.ring.shape[0]]
 
 
-Form = Dense | Ell | Edges
+Form = Dense | Ell | Edges | Csr
 
 
 def max_delay(s: Synapses) -> int:
@@ -196,6 +233,11 @@ def to_form(s: Synapses, form: str) -> Form:
         late = None if delay is None else jnp.asarray(delay)
         return Edges(Synapses(jnp.asarray(pre), jnp.asarray(post), jnp.asarray(weight), late, s.n_pre, s.n_post))
     counts = np.bincount(post, minlength=s.n_post)
+    if form == "csr":
+        if delay is not None and delay.any():
+            raise ValueError("form must be 'dense', 'ell' or 'edges' with delays, got 'csr'")
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return Csr(jnp.asarray(pre), jnp.asarray(weight), jnp.asarray(start))
     row = np.arange(post.size) - np.repeat(np.cumsum(counts) - counts, counts)
     shape = (max(1, int(counts.max(initial=0))), s.n_post)
 

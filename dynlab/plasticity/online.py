@@ -41,8 +41,8 @@ class PlasticState:
     Attributes:
         liquid: state of the liquid. recurrent, inputs: weights as they are now, in the liquid's form. trace: of all
             sources (N + D,).
-        depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start. calcium: of the units of
-            the liquid (N,), or None.
+        depression: A- as it is now. strength: what `fade` has left of the rule, 1 at the start. calcium: of the
+            units of the liquid (N,), or None.
     """
 
     liquid: Any
@@ -61,7 +61,8 @@ class Plastic:
     In a step, after the liquid's own: weights change by :func:`dynlab.plasticity.pair_stdp` with the traces of the
     steps before and are clipped (excitatory to [0, bound], inhibitory to [-bound, 0], input to [-bound, bound]); then
     the traces and the calcium; then the modulator, which senses the spikes a ms of the liquid less those of the input;
-    then everything that drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021 (arXiv:2111.01760).
+    then everything that drives learning is multiplied by `fade` for each ms. After Ivanov and Michmizos 2021
+    (arXiv:2111.01760).
 
     Weights are part of the state: a batch of samples has as many sets of weights. ``restart`` goes on from learnt ones.
 
@@ -156,11 +157,10 @@ class Plastic:
                                   inputs=inputs.with_weight(state.inputs))
         liquid = self.liquid.step(now, state.liquid, x, key)
         n, spikes, trace = self.liquid.n_units, self.liquid.source_spikes(liquid, x), state.trace
-        factors, calcium = (state.strength * params.potentiation, state.depression), state.calcium
+        up, down, calcium = state.strength * params.potentiation, state.depression, state.calcium
         if params.gate is not None and calcium is not None:
-            factors = tuple(factor * gate for factor, gate in zip(factors, params.gate.factors(calcium), strict=True))
-            calcium = params.gate.step(calcium, spikes[:n], self.dt)
-        up, down = factors
+            may_grow, may_shrink = params.gate.factors(calcium)
+            up, down, calcium = up * may_grow, down * may_shrink, params.gate.step(calcium, spikes[:n], self.dt)
 
         def changed(form: Any, weight: Array, sources: slice, **kind: Any) -> Array:
             before = form.of_sources(trace[sources], spikes[sources])
