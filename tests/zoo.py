@@ -36,6 +36,8 @@ from dynlab import (
     from_torch,
 )
 from dynlab.models import weights
+from dynlab.models.ctm import CTM
+from dynlab.models.ctm_baselines import AttentiveLSTM
 from dynlab.models.leaky_rnn import LeakyFlow, LeakyRNN
 from dynlab.plasticity import Plastic, SlowModulator
 
@@ -74,6 +76,8 @@ FUNCTION, _ = from_step(leaky_step, 3, {"w": jnp.eye(3)[::-1], "v": jnp.ones((3,
 TORCH, _ = from_torch(Path(__file__).parent / "fixtures" / "state_dict.pt")
 LIQUID = LSM(n_inputs=3, wiring=Lattice(shape=(2, 2, 2), delays=(1, 0, 2, 0)), input_wiring=RandomInput(share=0.6),
              input_scale=8.0)
+THINKER = CTM(n_inputs=2, n_tokens=3, n_units=6, n_attention=4, n_heads=2, n_history=3, n_hidden=2, n_out=2, n_action=2,
+              decay=0.1)
 FLOW = small.RateFlow(n_units=5)
 READOUT = small.MeanReadout(jnp.full((2, 12), 0.1))
 
@@ -107,6 +111,10 @@ ZOO: dict[str, Entry] = {
         LeakyRNN(n_units=6, activation="leaky_relu", placement="outside", tau_spread=1.0, self_connections=False), 6
     ),
     "leaky_flow": Entry(Euler(LeakyFlow(n_inputs=2, n_units=6, tau=2.0, rank=2, noise=0.1), dt=0.5), 6, noisy=True),
+    "ctm": Entry(THINKER, 27),
+    "ctm_held": Entry(THINKER.replace(coordinates="units", pairing="dense", depth=2, dropout=0.2), 24, noisy=True),
+    "ctm_window": Entry(THINKER.replace(n_heads=0, n_action=0, window=True, n_hidden=None), 24, alike="ctm"),
+    "ctm_lstm": Entry(AttentiveLSTM(2, 3, n_units=6, n_attention=4, n_heads=2), 12, alike="ctm"),
     "from_step": Entry(FUNCTION, 3),
     "from_torch": Entry(TORCH, 10, alike="gru"),
     "lif": Entry(small.LIF(n_units=9), 18, noisy=True),
