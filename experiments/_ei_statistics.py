@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
+from experiments._statistics import student_reach
+
 HIGHER = {"memory": True, "narma": False, "mackey_glass": False, "mackey_glass_valid": True, "lorenz": False,
           "lorenz_valid": True}
 """Measure -> whether more is better."""
@@ -53,7 +55,7 @@ def compare(overall: np.ndarray, adapted: np.ndarray, higher: bool) -> Compariso
     change = (adapted - base if higher else base - adapted) / np.abs(base) * 100.0
     n = np.isfinite(change).sum()
     mean, deviation = float(np.nanmean(change)), float(np.nanstd(change, ddof=1)) if n > 1 else float("nan")
-    reach = float(scipy.stats.t.ppf(0.975, n - 1)) * deviation / np.sqrt(n) if n > 1 else float("nan")
+    reach = student_reach(deviation, int(n))
     p = float(scipy.stats.ttest_rel(adapted, base, nan_policy="omit").pvalue) if n > 1 else float("nan")
     return Comparison(best, float(np.nanmean(base)), float(np.nanmean(adapted)), mean, deviation, mean - reach,
                       mean + reach, p, int(n))

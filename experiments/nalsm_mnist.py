@@ -26,7 +26,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
 from dynlab import LSM, Lattice, check, data, l1_normalise, logistic, soft_label_readout, soft_labels
 from dynlab.keys import named
@@ -34,6 +33,7 @@ from dynlab.plasticity import CalciumGate, SlowModulator
 from dynlab.tasks import nalsm_rates, nalsm_scale
 from experiments import _liquid, cli
 from experiments._liquid import kept, own_folder
+from experiments._statistics import student_reach
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
@@ -190,8 +190,8 @@ def accuracy(config: Config, x: np.ndarray, labels: np.ndarray, normalise: bool 
     test_part, train = slice(config.n_test), slice(config.n_test + config.n_valid, None)
     valid_part = slice(config.n_test, config.n_test + config.n_valid)
     if normalise:
-        share = x / np.maximum(x.sum(-1, keepdims=True), 1.0)
-        x = np.asarray(l1_normalise(x, float(max(share[train].max(), 1e-6))))
+        share = np.asarray(l1_normalise(x))
+        x = share / np.maximum(share[train].max(), np.float32(1e-6))
     known = labels[train].astype(np.int32)
     fits = (lambda l2: soft_label_readout(x[train], soft_labels(known, 10), l2)), partial(logistic, x[train], known)
     out = []
@@ -226,7 +226,7 @@ def _mean_and_interval(values: np.ndarray) -> tuple[float, str]:
     n, mean = values.size, float(values.mean())
     if n < 2:
         return mean, "-"
-    reach = float(scipy.stats.t.ppf(0.975, n - 1)) * values.std(ddof=1) / math.sqrt(n)
+    reach = student_reach(float(values.std(ddof=1)), n)
     return mean, f"{mean - reach:.4f} to {mean + reach:.4f}"
 
 
