@@ -2,6 +2,7 @@
 
 from dynlab.tasks.base import CognitiveTrial, Trial, integrate, rk4_step, weighted_squares
 from dynlab.tasks.context_decision import ContextDecision
+from dynlab.tasks.cumulative_parity import CumulativeParity, Strings
 from dynlab.tasks.delay import Delay
 from dynlab.tasks.encoders import (
     bernoulli_encode,
@@ -20,12 +21,14 @@ from dynlab.tasks.henon import Henon, henon_map
 from dynlab.tasks.lorenz import Lorenz, lorenz_field
 from dynlab.tasks.mackey_glass import MackeyGlass, mackey_glass_field, mackey_glass_solve
 from dynlab.tasks.match_to_sample import MatchToSample
+from dynlab.tasks.mazes import Maze, Mazes, leading_correct, route_mask
 from dynlab.tasks.narma import Narma, narma_step
 from dynlab.tasks.parity import NDMS, Bits, NParity
 from dynlab.tasks.perceptual_decision import PerceptualDecision
 from dynlab.tasks.recall import Recall
 from dynlab.tasks.rossler import Rossler, rossler_field
 from dynlab.tasks.sine import Sine
+from dynlab.tasks.sorting import Sorting, Unsorted, ctc_decode, ctc_loss
 from dynlab.tasks.yang import Yang
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "Bits",
     "CognitiveTrial",
     "ContextDecision",
+    "CumulativeParity",
     "Delay",
     "Events",
     "FlipFlop",
@@ -40,21 +44,29 @@ __all__ = [
     "Lorenz",
     "MackeyGlass",
     "MatchToSample",
+    "Maze",
+    "Mazes",
     "NParity",
     "Narma",
     "PerceptualDecision",
     "Recall",
     "Rossler",
     "Sine",
+    "Sorting",
+    "Strings",
     "Trial",
+    "Unsorted",
     "Yang",
     "bernoulli_encode",
+    "ctc_decode",
+    "ctc_loss",
     "delta_encode",
     "events_to_counts",
     "events_to_spikes",
     "henon_map",
     "integrate",
     "latency_encode",
+    "leading_correct",
     "lorenz_field",
     "mackey_glass_field",
     "mackey_glass_solve",
@@ -67,5 +79,6 @@ __all__ = [
     "population_encode",
     "rk4_step",
     "rossler_field",
+    "route_mask",
     "weighted_squares",
 ]

@@ -26,6 +26,10 @@ class Free:
         """Trained value -> natural value."""
         return free
 
+    def project(self, free: Array) -> Array:
+        """Trained value after an update -> the allowed one nearest to it; most constraints need none."""
+        return free
+
     def check(self, name: str, value: Any) -> None:
         """Every value will do."""
 
@@ -36,7 +40,23 @@ class Fixed(Free):
 
 
 @tree.dataclass
-class Positive:
+class Projected(Free):
+    """Values between two bounds, both allowed: cut back to them after each update, which leaves the gradient alone."""
+
+    low: Any = 0.0
+    high: Any = 1.0
+
+    def project(self, free: Array) -> Array:
+        """The value, cut to the bounds."""
+        return jnp.clip(free, self.low, self.high)
+
+    def check(self, name: str, value: Any) -> None:
+        """Require values between the bounds."""
+        check.number(name, value, float(self.low), float(self.high))
+
+
+@tree.dataclass
+class Positive(Free):
     r"""Values above a bound, :math:`x = \mathrm{low} + \ln(1 + e^z)` (softplus)."""
 
     low: Any = 0.0
@@ -55,7 +75,7 @@ class Positive:
 
 
 @tree.dataclass
-class Interval:
+class Interval(Free):
     r"""Values between two bounds, :math:`x = \mathrm{low} + (\mathrm{high} - \mathrm{low})\, \sigma(z)`."""
 
     low: Any = 0.0
@@ -76,14 +96,10 @@ class Interval:
 
 
 @tree.dataclass
-class Masked:
+class Masked(Free):
     """Entries where the mask is 0 stay 0 (a zero diagonal, a sparse network)."""
 
     mask: Any
-
-    def inverse(self, value: Array) -> Array:
-        """The value."""
-        return value
 
     def forward(self, free: Array) -> Array:
         """x = mask z."""
@@ -98,7 +114,7 @@ class Masked:
 
 
 @tree.dataclass
-class Signed:
+class Signed(Free):
     """Entries keep a sign, or 0: x = sign |z|. A zero that is crossed is a reflection."""
 
     signs: Any
@@ -119,7 +135,7 @@ class Signed:
             raise ValueError(f"{name} must have the given signs")
 
 
-Constraint = Free | Fixed | Positive | Interval | Masked | Signed
+Constraint = Free  # or one of the classes derived from it
 
 free, fixed = Free(), Fixed()
 
@@ -134,6 +150,13 @@ def interval(low: Any = 0.0, high: Any = 1.0) -> Interval:
     if not check.is_traced(low, high) and not np.all(np.asarray(low) < np.asarray(high)):
         raise ValueError(f"low must be smaller than high, got low={low} and high={high}")
     return Interval(low, high)
+
+
+def projected(low: Any = 0.0, high: Any = 1.0) -> Projected:
+    """Between two bounds with both allowed, for example a decay that starts at 0."""
+    if not check.is_traced(low, high) and not np.all(np.asarray(low) <= np.asarray(high)):
+        raise ValueError(f"low must not be larger than high, got low={low} and high={high}")
+    return Projected(low, high)
 
 
 def masked(mask: Any) -> Masked:
@@ -167,6 +190,11 @@ class Trainable:
         leaves = [next(constraints).forward(free[name]) if trained else next(rest)
                   for name, trained in zip(self.names, self.trained, strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)
+
+    def project(self, free: Mapping[str, Array]) -> dict[str, Array]:
+        """The trained values after an update, those with bounds of their own cut back to them."""
+        names = [name for name, trained in zip(self.names, self.trained, strict=True) if trained]
+        return {name: rule.project(free[name]) for name, rule in zip(names, self.constraints, strict=True)}
 
 
 def _name(path: Any) -> str:

@@ -103,7 +103,7 @@ def _update(
 
     (value, metrics), (gradient, room) = jax.value_and_grad(value_of, (0, 1), has_aux=True)(now.free, room)
     change, state = optimiser.update(gradient, now.optimiser, now.free)
-    new = optax.apply_updates(now.free, change)
+    new = rule.project(optax.apply_updates(now.free, change))
     finite = jnp.isfinite(value) & jnp.all(jnp.asarray([jnp.all(jnp.isfinite(g)) for g in gradient.values()]))
     finite &= jnp.all(jnp.asarray([jnp.all(jnp.isfinite(v)) for v in new.values()]))
     moving = (now.failed < 0) & ~now.done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,3 +49,47 @@ def exponentiated_gradient(learning_rate: Any, momentum: float | None = None) ->
 
     direction = optax.identity() if momentum is None else optax.trace(momentum)
     return optax.chain(direction, optax.scale_by_learning_rate(learning_rate), optax.stateless(multiply))
+
+
+class Norms(NamedTuple):
+    """State of :func:`quantile_clip`: the last norms, NaN where there is none yet, and where the next one goes."""
+
+    norms: jax.Array
+    place: jax.Array
+
+
+def quantile_clip(quantile: float = 0.9, n_norms: int = 1000) -> optax.GradientTransformation:
+    r"""Clip the gradient to a quantile of its own recent norms, which needs no threshold and follows the training.
+
+    .. math:: g \leftarrow g \min\big(1, q / \lVert g \rVert\big)
+
+    with q the quantile (linear between neighbours) of the norms, before clipping, of the last `n_norms` updates
+    including this one: the first is never clipped. A norm that is not finite is not counted. Source: Seetharaman et
+    al. 2020, "AutoClip", arXiv:2007.14469, as the Continuous Thought Machine's parity training (arXiv:2505.05522) uses
+    it, there without the present norm.
+
+    Args:
+        quantile: in (0, 1). n_norms: how many norms are kept (static).
+
+    Raises:
+        ValueError, TypeError: outside these ranges.
+    """
+    import optax
+
+    check.number("quantile", quantile, 0.0, 1.0, low_open=True, high_open=True)
+    check.integer("n_norms", n_norms, 1)
+
+    def init(params: Any) -> Norms:
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        return Norms(jnp.full(n_norms, jnp.nan, dtype), jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Norms, params: Any = None) -> tuple[Any, Norms]:
+        norm = optax.tree.norm(updates)
+        finite = jnp.isfinite(norm)
+        norms = jnp.where(finite, state.norms.at[state.place].set(norm), state.norms)
+        limit = jnp.nanquantile(norms, quantile)
+        factor = jnp.where(norm > limit, limit / norm, 1.0)
+        place = jnp.where(finite, (state.place + 1) % n_norms, state.place)
+        return jax.tree.map(lambda u: factor.astype(u.dtype) * u, updates), Norms(norms, place)
+
+    return optax.GradientTransformation(init, update)

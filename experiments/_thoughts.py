@@ -1,0 +1,131 @@
+"""Training thought machines: what the experiments on them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dynlab import check, train, tree
+from dynlab.keys import named
+from dynlab.models.ctm import CTM
+from dynlab.models.thinking import Thought, think
+from experiments import _trained
+from experiments.contract import Progress, quiet
+
+Array = jax.Array
+LIMITS = {"decay_out": train.projected(0.0, 15.0), "decay_action": train.projected(0.0, 15.0)}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a thought machine is trained."""
+
+    n_updates: int = 1000
+    """Updates, each on a fresh batch."""
+    batch: int = 64
+    """Answers in a batch."""
+    learning_rate: float = 1e-3
+    """Of AdamW after the warm-up; it falls to `last_learning_rate` as a cosine."""
+    last_learning_rate: float = 1e-7
+    """Of the last update."""
+    warm_up: int = 500
+    """Updates over which the rate rises from 0."""
+    clip_quantile: float = 0.9
+    """Gradients are clipped at this quantile of their recent norms; 0 for no clipping."""
+    tests: int = 4
+    """Fresh batches of 256 tested after each epoch."""
+    epochs: int = 20
+    """How often it is tested and saved."""
+
+
+def check_training(config: Any) -> None:
+    """Refuse values that no run could mean."""
+    for name in ("n_updates", "batch", "tests", "epochs"):
+        check.integer(name, getattr(config, name), 1)
+    check.integer("warm_up", config.warm_up, 0)
+    check.integer("epochs", config.epochs, 1, config.n_updates)
+    for name in ("learning_rate", "last_learning_rate"):
+        check.number(name, getattr(config, name), 0.0, low_open=True)
+    check.number("clip_quantile", config.clip_quantile, 0.0, 1.0, high_open=True)
+
+
+def optimiser_of(config: Training, clip: bool = True) -> Any:
+    """AdamW without weight decay, warm-up and cosine; clipping at a quantile of the norms for thought machines."""
+    import optax
+
+    warm_up = min(config.warm_up, config.n_updates // 2)
+    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warm_up, config.n_updates,
+                                              config.last_learning_rate)
+    rule = optax.adamw(rate, weight_decay=0.0)
+    return optax.chain(train.quantile_clip(config.clip_quantile), rule) if clip and config.clip_quantile else rule
+
+
+@tree.dataclass
+class TickLoss:
+    """The two-tick loss on a fresh batch of a task whose batches have `symbols` and `labels`."""
+
+    model: Any
+    task: Any
+    n_ticks: int = tree.static()
+    batch: int = tree.static()
+    remat: bool = tree.static(default=False)
+
+    def thought(self, params: Any, key: Array, size: int) -> tuple[Thought, Any]:
+        """Answers about a fresh batch, and the batch."""
+        drawn = self.task.batch(named(key, "batch"), size)
+        drop = named(key, "dropout")
+        return think(self.model, params, drawn.symbols, self.n_ticks, key=drop, remat=self.remat), drawn
+
+    def __call__(self, params: Any, key: Array) -> tuple[Array, dict[str, Array]]:
+        """The loss, and means of the ticks it chose."""
+        thought, drawn = self.thought(params, key, self.batch)
+        sure = thought.certainty if isinstance(self.model, CTM) else None
+        found = train.two_ticks(thought.logits, sure, drawn.labels)
+        return found.loss, {"best": jnp.mean(found.best.astype(jnp.float32)),
+                            "certain": jnp.mean(found.certain.astype(jnp.float32))}
+
+
+@tree.dataclass
+class TickTest:
+    """Accuracy on fresh batches at the most certain tick, by tick, and by position at the most certain tick."""
+
+    loss: TickLoss
+    tests: int = tree.static()
+
+    def __call__(self, params: Any, key: Array) -> dict[str, Array]:
+        """accuracy, all positions right ("exact"), by_tick (T,), by_position (...)."""
+
+        def one(key: Array) -> dict[str, Array]:
+            thought, drawn = self.loss.thought(params, key, 256)
+            right = jnp.argmax(thought.logits, axis=-1) == drawn.labels[:, None]  # (B, T, ...)
+            t = (jnp.argmax(thought.certainty, axis=1) if isinstance(self.loss.model, CTM)
+                 else jnp.full(256, self.loss.n_ticks - 1))
+            chosen = jax.vmap(lambda rows, tick: rows[tick])(right, t)
+            flat = chosen.reshape(256, -1)
+            return {"accuracy": jnp.mean(flat), "exact": jnp.mean(jnp.all(flat, axis=1)),
+                    "by_tick": jnp.mean(right.reshape(256, self.loss.n_ticks, -1), axis=(0, 2)),
+                    "by_position": jnp.mean(chosen, axis=0)}
+
+        keys = jax.random.split(key, self.tests)
+        return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), jax.lax.map(one, keys))
+
+
+def train_seeds(
+    loss: Any, config: Training, keys: Array, *, evaluate: Any, progress: Progress = quiet, label: str = "epochs",
+    folder: Path | None = None, identity: Any = None, together: bool = False, clip: bool = True,
+    optimiser: Callable[..., Any] = optimiser_of,
+) -> train.Fit:
+    """Train a network a key, an epoch of each in turn; with a folder, go on from what it holds."""
+    params = jax.jit(jax.vmap(loss.model.init))(jax.vmap(lambda key: named(key, "network"))(keys))
+    limits = {name: rule for name, rule in LIMITS.items() if getattr(params, name, None) is not None}
+    return train.fit(
+        loss, params, keys, optimiser=optimiser(config, clip), n_epochs=config.epochs,
+        n_updates=config.n_updates // config.epochs, constraints=limits, evaluate=evaluate, together=together,
+        progress=_trained.epochs_bar(progress, label),
+        checkpoint=None if folder is None else train.Checkpoint(folder, identity=identity),
+    )
