@@ -38,23 +38,23 @@ class CTMParams:
 
     Attributes:
         reader: the input side, or None without attention. synapse: Gates or a UNet of :mod:`dynlab.models.unet`.
-        neurons: the private networks. head: from synchronization to logits, or None.
+        neurons: the private networks, or None. head: from synchronization to logits, or None.
         start_active: (D,); (D, M) for a window. start_history: (D, M). Both are learned.
-        action, out: which units are paired (integers); action is None without attention.
+        action, out: which units are paired (integers), or None; action is None without attention.
         decay_action, decay_out: r of each pair, kept in [0, max_decay] by :meth:`CTM.project`.
         dropout: the rate, or None. It gets no gradient.
     """
 
     reader: Reader | None
     synapse: Any
-    neurons: NeuronLevel
+    neurons: NeuronLevel | None
     head: Affine | None
     start_active: Array
     start_history: Array
     action: Pairs | None
-    out: Pairs
+    out: Pairs | None
     decay_action: Array | None
-    decay_out: Array
+    decay_out: Array | None
     dropout: Array | None
 
 
@@ -65,7 +65,8 @@ class CTMState:
     Attributes:
         history: the last M pre-activations (D, M), newest last. active: z, the activations (D,).
         action: sums of the action synchronization, which feeds back; None without attention.
-        out: sums of the output synchronization, which feeds nothing back and is no coordinate; None for a window.
+        out: sums of the output synchronization, which feeds nothing back and is no coordinate; None for a window
+            and without synchronization.
         trace: the last M activations (D, M), newest last, for a window (auxiliary); else None.
     """
 
@@ -114,6 +115,10 @@ class CTM:
         n_outputs: shape of the logits, classes last, such as (64, 2); None for no head (static).
         window: output synchronization over the last M ticks of, for "dense", the *last* `n_out` units, as in the
             authors' reinforcement learning, with ``n_heads=0``; there max_decay is 4 and n_gates 2 (static).
+        private: False leaves out the private networks, to see what they do: z is the newest pre-activation, with
+            ``n_history=1, n_hidden=None`` (static).
+        synchrony: False leaves out synchronization, to see what it does: the query and the logits are made from z
+            itself, with ``n_out=0, n_action=0`` (static).
         max_decay: upper end of the decays (static). decay: their start, knob.
         dropout: rate, knob; None for none. It acts where a key is given: on the input of the synapse model, of the
             private networks, and on attention weights.
@@ -138,6 +143,8 @@ class CTM:
     n_gates: int = tree.static(default=1)
     n_outputs: tuple[int, ...] | None = tree.static(default=(2,))
     window: bool = tree.static(default=False)
+    private: bool = tree.static(default=True)
+    synchrony: bool = tree.static(default=True)
     max_decay: float = tree.static(default=MAX_DECAY)
     decay: Any = 0.0
     dropout: Any = None
@@ -162,7 +169,7 @@ class CTM:
     @property
     def bounded(self) -> bool | None:
         """True where (A, z) is phase space: the synapse model ends in a normalisation. None where alpha adds up."""
-        return True if self.coordinates == "units" or not self.n_heads else None
+        return True if self.coordinates == "units" or not (self.n_heads and self.synchrony) else None
 
     def _validate(self) -> None:
         check_reader(self)
@@ -170,8 +177,14 @@ class CTM:
         check.integer("n_units", self.n_units, 1)
         check.choice("pairing", self.pairing, PAIRINGS)
         check.choice("coordinates", self.coordinates, COORDINATES)
-        check.integer("n_action", self.n_action, 1 if n_heads else 0, None if n_heads else 0)
-        check.integer("n_out", self.n_out, 1)
+        reads = n_heads > 0 and self.synchrony
+        check.integer("n_action", self.n_action, 1 if reads else 0, None if reads else 0)
+        check.integer("n_out", self.n_out, 1 if self.synchrony else 0, None if self.synchrony else 0)
+        if not self.private and (self.n_history != 1 or self.n_hidden is not None):
+            raise ValueError("n_history must be 1 and n_hidden None with private=False, got "
+                             f"{self.n_history} and {self.n_hidden}")
+        if self.window and not self.synchrony:
+            raise ValueError("synchrony must be True with window=True, got False")
         if self.pairing == "dense" and self.n_out + self.n_action > self.n_units:
             raise ValueError(f"n_units must be at least n_out + n_action = {self.n_out + self.n_action} for pairing "
                              f"'dense', got {self.n_units}")
@@ -203,21 +216,22 @@ class CTM:
         d, m, dtype = self.n_units, self.n_history, check.default_float()
         pairs = lambda role, n: draw_pairs(named(key, role), self.pairing, d, n, n_self=self.n_self,  # noqa: E731
                                            last=self.window or role == "action")
-        out = pairs("out", self.n_out)
-        action = pairs("action", self.n_action) if self.n_heads else None
-        decays = lambda found: jnp.full(found.size, self.decay, dtype)  # noqa: E731
-        neurons = neuron_level(named(key, "neurons"), d, m, self.n_hidden)
+        out = pairs("out", self.n_out) if self.synchrony else None
+        action = pairs("action", self.n_action) if self.n_heads and self.synchrony else None
+        decays = lambda found: None if found is None else jnp.full(found.size, self.decay, dtype)  # noqa: E731
+        size = lambda found: d if found is None else found.size  # noqa: E731
+        neurons = neuron_level(named(key, "neurons"), d, m, self.n_hidden) if self.private else None
         read = self.n_attention if self.n_heads else self.n_inputs
         wide, bound = m if self.window else 1, (d + m) ** -0.5
         start = uniform(named(key, "start"), (d, wide + m), 1.0)
         return CTMParams(
-            reader=None if action is None else draw_reader(named(key, "reader"), self, action.size),
+            reader=draw_reader(named(key, "reader"), self, size(action)) if self.n_heads else None,
             synapse=synapse_model(named(key, "synapse"), read + d, d, self.depth, self.n_gates), neurons=neurons,
             head=None if self.n_outputs is None else affines(
-                named(key, "head"), [(out.size, math.prod(self.n_outputs))])[0],
+                named(key, "head"), [(size(out), math.prod(self.n_outputs))])[0],
             start_active=bound * start[:, :wide] if self.window else d**-0.5 * start[:, 0],
             start_history=bound * start[:, wide:], action=action, out=out,
-            decay_action=None if action is None else decays(action), decay_out=decays(out),
+            decay_action=decays(action), decay_out=decays(out),
             dropout=None if self.dropout is None else jnp.asarray(self.dropout, dtype),
         )
 
@@ -237,29 +251,35 @@ class CTM:
         if self.window:
             return CTMState(params.start_history, params.start_active[:, -1], None, None, params.start_active)
         dtype, z = params.start_active.dtype, params.start_active
-        out = zero_sums(params.out.size, dtype, held=True)
-        action = None
+        out = action = None
+        if params.out is not None and params.decay_out is not None:
+            out = add(zero_sums(params.out.size, dtype, held=True), params.out.products(z), params.decay_out)
         if params.action is not None:
             action = zero_sums(params.action.size, dtype, held=self.coordinates == "units")
-        return CTMState(params.start_history, z, action, add(out, params.out.products(z), params.decay_out), None)
+        return CTMState(params.start_history, z, action, out, None)
 
     def tick(
         self, params: CTMParams, state: CTMState, x: Any, key: Array | None = None
     ) -> tuple[CTMState, Array | None]:
         """One tick, and the attention weights (n_heads, N) it used; None without attention."""
         rate, z, action, weights = params.dropout, state.active, state.action, None
-        if params.reader is None or params.action is None or params.decay_action is None:
+        if params.reader is None:
             if jnp.shape(x) != (self.n_inputs,):
                 raise ValueError(f"x must have shape ({self.n_inputs},), got {jnp.shape(x)}")
             found = x
         else:
-            action = add(action, params.action.products(z), params.decay_action)
-            found, weights = params.reader(action.value(), check_context(self, x), rate, key)
+            query = z
+            if params.action is not None and params.decay_action is not None:
+                action = add(action, params.action.products(z), params.decay_action)
+                query = action.value()
+            found, weights = params.reader(query, check_context(self, x), rate, key)
         pre = params.synapse(jnp.concatenate([found, z]), rate, key)
         history = jnp.concatenate([state.history[:, 1:], pre[:, None]], axis=1)
-        z = params.neurons(history, rate, key)
+        z = pre if params.neurons is None else params.neurons(history, rate, key)
         trace = None if state.trace is None else jnp.concatenate([state.trace[:, 1:], z[:, None]], axis=1)
-        out = None if state.out is None else add(state.out, params.out.products(z), params.decay_out)
+        out = state.out
+        if params.out is not None and out is not None:
+            out = add(out, params.out.products(z), params.decay_out)
         return CTMState(history, z, action, out, trace), weights
 
     def step(self, params: CTMParams, state: CTMState, x: Any, key: Array | None = None) -> CTMState:
@@ -267,7 +287,9 @@ class CTM:
         return self.tick(params, state, x, key)[0]
 
     def observe(self, params: CTMParams, state: CTMState) -> Array:
-        """The output synchronization, one number a pair."""
+        """The output synchronization, one number a pair; z without synchronization."""
+        if params.out is None:
+            return state.active
         if state.out is not None:
             return state.out.value()
         assert state.trace is not None
@@ -285,6 +307,5 @@ class CTM:
 
     def project(self, params: CTMParams) -> CTMParams:
         """The parameters with all decays in [0, max_decay]; call it after each step of the optimiser."""
-        action = None if params.decay_action is None else project_decays(params.decay_action, self.max_decay)
-        return dataclasses.replace(params, decay_action=action,
-                                   decay_out=project_decays(params.decay_out, self.max_decay))
+        cut = lambda decay: None if decay is None else project_decays(decay, self.max_decay)  # noqa: E731
+        return dataclasses.replace(params, decay_action=cut(params.decay_action), decay_out=cut(params.decay_out))
