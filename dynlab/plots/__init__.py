@@ -16,10 +16,20 @@ from dynlab.plots.dynamics import (
 from dynlab.plots.results import attractor, capacity_lines, forecast, heat_map, memory_curve
 from dynlab.plots.spikes import branching_curve, membranes, raster
 from dynlab.plots.style import COLORS, LABEL_SIZE, MARKERS
+from dynlab.plots.thoughts import (
+    attention_heads,
+    attention_map,
+    early_exit,
+    position_accuracy,
+    reliability_diagram,
+    tick_curves,
+    unit_traces,
+)
 from dynlab.plots.training import learning_curve
 
 __all__ = [
-    "COLORS", "LABEL_SIZE", "MARKERS", "attractor", "autocorrelation_fit", "branching_curve", "capacity_by_degree",
-    "capacity_lines", "degree_shades", "eigenvalue_plane", "fixed_point_map", "forecast", "heat_map", "learning_curve",
-    "membranes", "memory_curve", "raster", "spectrum",
+    "COLORS", "LABEL_SIZE", "MARKERS", "attention_heads", "attention_map", "attractor", "autocorrelation_fit",
+    "branching_curve", "capacity_by_degree", "capacity_lines", "degree_shades", "early_exit", "eigenvalue_plane",
+    "fixed_point_map", "forecast", "heat_map", "learning_curve", "membranes", "memory_curve", "position_accuracy",
+    "raster", "reliability_diagram", "spectrum", "tick_curves", "unit_traces",
 ]
