@@ -27,6 +27,7 @@ _PUBLIC = {
     "LSM": "dynlab.models.lsm",
     "LSMParams": "dynlab.models.lsm",
     "LSMState": "dynlab.models.lsm",
+    "maass135": "dynlab.models.maass",
     "Lattice": "dynlab.models.lattice",
     "RandomInput": "dynlab.models.lattice",
     "Izhikevich": "dynlab.models.izhikevich",

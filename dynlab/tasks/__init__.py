@@ -29,6 +29,7 @@ from dynlab.tasks.recall import Recall
 from dynlab.tasks.rossler import Rossler, rossler_field
 from dynlab.tasks.sine import Sine
 from dynlab.tasks.sorting import Sorting, Unsorted, ctc_decode, ctc_loss
+from dynlab.tasks.speech import hz_to_mel, log_compress, mel_filters, mel_spectrogram, mel_to_hz
 from dynlab.tasks.yang import Yang
 
 __all__ = [
@@ -64,14 +65,19 @@ __all__ = [
     "events_to_counts",
     "events_to_spikes",
     "henon_map",
+    "hz_to_mel",
     "integrate",
     "latency_encode",
     "leading_correct",
+    "log_compress",
     "lorenz_field",
     "mackey_glass_field",
     "mackey_glass_solve",
     "markov_entropy_rate",
     "markov_spikes",
+    "mel_filters",
+    "mel_spectrogram",
+    "mel_to_hz",
     "nalsm_rates",
     "nalsm_scale",
     "narma_step",
