@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,6 @@ from dynlab import check, train, tree
 from dynlab.keys import named
 from dynlab.models.ctm import CTM
 from dynlab.models.thinking import Thought, think
-from experiments import _trained
 from experiments.contract import Progress, quiet
 
 Array = jax.Array
@@ -54,6 +56,7 @@ def check_training(config: Any) -> None:
     check.number("clip_quantile", config.clip_quantile, 0.0, 1.0, high_open=True)
 
 
+@functools.cache  # a new one would compile again
 def optimiser_of(config: Training, clip: bool = True) -> Any:
     """AdamW without weight decay, warm-up and cosine; clipping at a quantile of the norms for thought machines."""
     import optax
@@ -115,17 +118,25 @@ class TickTest:
         return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), jax.lax.map(one, keys))
 
 
-def train_seeds(
-    loss: Any, config: Training, keys: Array, *, evaluate: Any, progress: Progress = quiet, label: str = "epochs",
-    folder: Path | None = None, identity: Any = None, together: bool = False, clip: bool = True,
-    optimiser: Callable[..., Any] = optimiser_of,
+def train_one(
+    loss: Any, config: Training, key: Array, *, evaluate: Any, folder: Path | None = None, identity: Any = None,
+    clip: bool = True, optimiser: Callable[..., Any] = optimiser_of,
 ) -> train.Fit:
-    """Train a network a key, an epoch of each in turn; with a folder, go on from what it holds."""
-    params = jax.jit(jax.vmap(loss.model.init))(jax.vmap(lambda key: named(key, "network"))(keys))
+    """Train one network; with a folder, go on from what it holds."""
+    params = jax.jit(loss.model.init)(named(key, "network"))
     limits = {name: rule for name, rule in LIMITS.items() if getattr(params, name, None) is not None}
     return train.fit(
-        loss, params, keys, optimiser=optimiser(config, clip), n_epochs=config.epochs,
-        n_updates=config.n_updates // config.epochs, constraints=limits, evaluate=evaluate, together=together,
-        progress=_trained.epochs_bar(progress, label),
+        loss, params, key, optimiser=optimiser(config, clip), n_epochs=config.epochs,
+        n_updates=config.n_updates // config.epochs, constraints=limits, evaluate=evaluate,
         checkpoint=None if folder is None else train.Checkpoint(folder, identity=identity),
     )
+
+
+def train_all(jobs: Mapping[Any, Callable[[], train.Fit]], progress: Progress = quiet) -> dict[Any, train.Fit]:
+    """The results of independent trainings, side by side on all cores of a CPU, in turn elsewhere."""
+    cores = min(os.cpu_count() or 1, 8) if jax.default_backend() == "cpu" else 1
+    with ThreadPoolExecutor(cores) as pool:
+        running = {pool.submit(job): name for name, job in jobs.items()}
+        for task in progress(list(running), "networks"):
+            task.result()
+    return {name: task.result() for task, name in running.items()}
