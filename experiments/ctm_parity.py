@@ -80,8 +80,10 @@ class Config(_thoughts.Training):
                       n_strings=32)
 
 
-PAPER = {"n_signs": 64, "ticks": (75,), "history": (25,), "n_units": 1024, "n_attention": 512, "n_heads": 8,
-         "n_sync": 32, "n_hidden": 16, "n_updates": 200_000, "epochs": 200, "learning_rate": 1e-4, "warm_up": 500}
+PAPER: dict[str, Any] = {
+    "n_signs": 64, "ticks": (75,), "history": (25,), "n_units": 1024, "n_attention": 512, "n_heads": 8, "n_sync": 32,
+    "n_hidden": 16, "n_updates": 200_000, "epochs": 200, "learning_rate": 1e-4, "warm_up": 500,
+}
 
 
 def validate(config: Config) -> None:
@@ -223,11 +225,11 @@ def summarise(
                 "dead_units": float(np.sum(seen["dead"].constant)),
                 "mean_settled_tick": float(np.mean(seen["time"].settled)),
                 "mean_most_certain_tick": float(np.mean(seen["time"].most_certain))}
-    drawn = {
+    drawn: dict[str, Any] = {
         "positions": partial(_draw, plots.position_accuracy, seen["accuracy"].by_position, chance=0.5),
         "ticks": partial(_draw, plots.tick_curves, seen["accuracy"].by_tick, seen["certainty"], chance=0.5),
         "attention": lambda figure: plots.attention_heads(seen["attention"], figure=figure),
-        "traces": lambda figure: plots.unit_traces(seen["traces"], units=range(min(32, config.n_units)), figure=figure),
+        "traces": lambda figure: plots.unit_traces(seen["traces"], units=range(16), columns=4, figure=figure),
         "training": partial(_curves, history, names, config),
     }
     if "long" in seen:
@@ -247,8 +249,8 @@ def summarise(
 
 
 def _draw(function: Any, *arguments: Any, **options: Any) -> None:
-    *arguments, figure = arguments
-    function(*arguments, ax=figure.add_subplot(), **options)
+    *data, figure = arguments
+    function(*data, ax=figure.add_subplot(), **options)
 
 
 def _curves(history: np.ndarray, names: list[str], config: Config, figure: Any) -> None:

@@ -96,11 +96,41 @@ class _MakeParameter(_Function):
 FUNCTIONS = {"_rebuild_tensor_v2": _MakeTensor(), "_rebuild_parameter": _MakeParameter()}
 
 
+class Foreign:
+    """Stands for an object of another class than a state_dict has, such as a training script's options.
+
+    Attributes:
+        attributes: those of its attributes that are numbers, texts, truth values or None, by their names.
+    """
+
+    __slots__ = ("attributes",)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
+        """What the object was made of is forgotten."""
+        made = object.__new__(cls)
+        made.attributes = {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        plain = (type(None), bool, int, float, str)
+        if type(state) is dict:
+            self.attributes = {key: value for key, value in state.items() if type(key) is str and type(value) in plain}
+
+    def append(self, *args: Any) -> None:
+        """What a pickle puts into the object is forgotten too."""
+
+    extend = add = __setitem__ = append
+
+
 class _Reader(pickle.Unpickler):
-    """An unpickler for which only the names of a state_dict exist.
+    """An unpickler for which only the names of a state_dict exist, and those of `objects` stand for nothing.
 
     What it hands out is immutable, so a hostile pickle has nothing to alter either.
     """
+
+    def __init__(self, file: io.BytesIO, objects: bool) -> None:
+        pickle.Unpickler.__init__(self, file)
+        self._objects = objects
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for one of PyTorch's names; ValueError for any other."""
@@ -110,6 +140,8 @@ class _Reader(pickle.Unpickler):
             return FUNCTIONS[name]
         if module == "torch" and name in STORAGES:
             return _StorageType(name)
+        if self._objects:
+            return type("Foreign", (Foreign,), {"__slots__": ()})  # a class of its own: what is shared cannot change
         if module == "torch" and name.endswith("Storage"):
             raise ValueError(f"holds a tensor of type {name}, allowed are {', '.join(STORAGES)}")
         if module == "torch._utils":
@@ -125,12 +157,14 @@ class _Reader(pickle.Unpickler):
         return _Storage(STORAGES[storage.name], key, _count(size))
 
 
-def read_torch_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_torch_file(path: str | os.PathLike[str], *, objects: bool = False) -> dict[str, Any]:
     """The state_dict in a file that ``torch.save`` wrote, as NumPy arrays. Nothing in the file is executed.
 
     Args:
         path: a file of PyTorch's zip format (PyTorch 1.6 or later). A checkpoint, a dictionary that holds a state_dict
             beside other entries, is read too.
+        objects: go on where the file holds objects of other classes, as the checkpoints of a training script do beside
+            the weights (options, schedulers, random states): each becomes a :class:`Foreign`. False refuses the file.
 
     A small file cannot make the reader work long or fill the memory: what is nested deeper than 16 levels, refers to
     the same values too often, or has views many times larger than the file, is refused.
@@ -151,7 +185,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> dict[str, Any]:
                              f"1.6, or of another program): {ADVICE}")
         try:
             with zipfile.ZipFile(file) as archive:
-                found = _load(archive)
+                found = _load(archive, objects)
         except Exception as error:  # a damaged pickle can raise anything
             raise ValueError(f"{path} {error if type(error) is ValueError else f'is damaged ({error!r})'}; {ADVICE}"
                              ) from error
@@ -160,7 +194,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def _load(archive: zipfile.ZipFile) -> Any:
+def _load(archive: zipfile.ZipFile, objects: bool) -> Any:
     """What the archive holds, with arrays for tensors."""
     names = archive.namelist()
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -174,7 +208,7 @@ def _load(archive: zipfile.ZipFile) -> Any:
         raise ValueError(f"has the byte order {order!r}, allowed are 'little' and 'big'")
     description = _small(archive, pickles[0], MAX_PICKLE)
     _refuse_bombs(description)
-    return _Contents(archive, root, order).convert(_Reader(io.BytesIO(description)).load())
+    return _Contents(archive, root, order).convert(_Reader(io.BytesIO(description), objects).load())
 
 
 def _small(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

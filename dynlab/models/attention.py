@@ -40,20 +40,27 @@ class Attention:
         return Affine(self.inner.weight[rows], self.inner.bias[rows])
 
     def keys_and_values(self, tokens: Array) -> tuple[Array, Array]:
-        """Tokens (N, d) -> keys (N d,) and values (N d,), flat; they do not depend on the query."""
-        return self._part(1)(tokens).reshape(-1), self._part(2)(tokens).reshape(-1)
+        """Tokens (..., d) -> keys and values (..., d); they do not depend on the query."""
+        return self._part(1)(tokens), self._part(2)(tokens)
+
+    def flat(self, rows: Array) -> Array:
+        """Keys or values (N, d) -> (N d,), one head after the other, as a query reads them."""
+        return jnp.swapaxes(rows.reshape(rows.shape[0], self.n_heads, -1), 0, 1).reshape(-1)
 
     def __call__(
         self, query: Array, keys: Array, values: Array, rate: Array | None = None, key: Array | None = None
     ) -> tuple[Array, Array]:
-        """Query (d,), keys and values as above -> output (d,) and weights (n_heads, N). Dropout acts on the weights."""
+        """Query (d,), keys and values (N d,) as `flat` makes them -> output (d,) and weights (n_heads, N).
+
+        Dropout acts on the weights.
+        """
         size = self.width // self.n_heads
-        split = (-1, self.n_heads, size)
+        split = (self.n_heads, -1, size)
         q = self._part(0)(query).reshape(self.n_heads, size)
         high = jax.lax.Precision.HIGHEST
-        scores = jnp.einsum("hs,nhs->hn", q, keys.reshape(split), precision=high) / jnp.sqrt(jnp.asarray(size, q.dtype))
+        scores = jnp.einsum("hs,hns->hn", q, keys.reshape(split), precision=high) / jnp.sqrt(jnp.asarray(size, q.dtype))
         weights = dropout(jax.nn.softmax(scores, axis=-1), rate, key, "attention")
-        mixed = jnp.einsum("hn,nhs->hs", weights, values.reshape(split), precision=high)
+        mixed = jnp.einsum("hn,hns->hs", weights, values.reshape(split), precision=high)
         return self.outer(mixed.reshape(-1)), weights
 
 

@@ -278,7 +278,7 @@ class CTM:
         z = pre if params.neurons is None else params.neurons(history, rate, key)
         trace = None if state.trace is None else jnp.concatenate([state.trace[:, 1:], z[:, None]], axis=1)
         out = state.out
-        if params.out is not None and out is not None:
+        if params.out is not None and params.decay_out is not None and out is not None:
             out = add(out, params.out.products(z), params.decay_out)
         return CTMState(history, z, action, out, trace), weights
 
@@ -293,6 +293,7 @@ class CTM:
         if state.out is not None:
             return state.out.value()
         assert state.trace is not None
+        assert params.decay_out is not None
         return weighted(params.out.products(state.trace.T), params.decay_out)
 
     def logits(self, params: CTMParams, state: CTMState) -> Array:

@@ -28,8 +28,21 @@ class PrivateAffine:
 
     def __call__(self, x: Array) -> Array:
         """(D, n_in) -> (D, n_out)."""
-        y = jnp.einsum("di,dio->do", x, self.weight, precision=jax.lax.Precision.HIGHEST)
-        return (y + self.bias) / self.scale
+        y = jnp.einsum("di,dio->do", x, self.weight / self.scale, precision=jax.lax.Precision.HIGHEST)
+        return y + self.bias / self.scale
+
+    def gated(self, x: Array) -> Array:
+        """The same through a gated linear unit, (D, n_in) -> (D, n_out / 2), for batches and many outputs.
+
+        The bias is a row of the weight and the halves are two products: nothing wide is passed over twice, and the
+        units stay in front of the batch, where a sum with the bias would turn everything wide around.
+        """
+        half = self.bias.shape[1] // 2
+        weight = jnp.concatenate([self.weight, self.bias[:, None, :]], axis=1) / self.scale
+        x = jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
+        value, gate = (jnp.einsum("di,dio->do", x, part, precision=jax.lax.Precision.HIGHEST)
+                       for part in (weight[:, :, :half], weight[:, :, half:]))
+        return value * jax.nn.sigmoid(gate)
 
 
 @tree.dataclass
@@ -52,11 +65,18 @@ class NeuronLevel:
     second: PrivateAffine | None
 
     def __call__(self, history: Array, rate: Array | None = None, key: Array | None = None) -> Array:
-        """History (D, M), newest last -> activations (D,). Dropout of `rate` acts on what each affine map reads."""
-        hidden = glu(self.first(dropout(history, rate, key, "history")))
-        if self.second is not None:
-            hidden = glu(self.second(dropout(hidden, rate, key, "hidden")))
-        return hidden[:, 0]
+        """History (D, M), newest last -> activations (D,). Dropout of `rate` acts on what each affine map reads.
+
+        For a gradient it is computed again: that takes less time than to keep the hidden layer of every tick.
+        """
+        return jax.checkpoint(_activate, prevent_cse=False)(self, history, rate, key)
+
+
+def _activate(networks: NeuronLevel, history: Array, rate: Array | None, key: Array | None) -> Array:
+    last, x = networks.first, dropout(history, rate, key, "history")
+    if networks.second is not None:
+        last, x = networks.second, dropout(networks.first.gated(x), rate, key, "hidden")
+    return glu(last(x))[:, 0]
 
 
 def neuron_level(key: Array, n_units: int, n_history: int, n_hidden: int | None) -> NeuronLevel:

@@ -16,6 +16,7 @@ from dynlab.models.layers import Affine, Norm, affines, norm
 from dynlab.models.positions import check_positions, positional_code
 
 Array = jax.Array
+FEW_SYMBOLS = 4  # up to so many are put in all places
 
 
 @tree.dataclass
@@ -39,8 +40,19 @@ class Reader:
     attention: Attention
 
     def context(self, tokens: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Tokens (N, F), or (N,) symbols, arranged in `shape` -> keys and values (N d,) each."""
-        features = tokens if self.embedding is None else self.embedding[tokens]
+        """Tokens (N, F), or (N,) symbols, arranged in `shape` -> keys and values (N d,) each.
+
+        Few symbols are first all put in all places, and then chosen from: in a batch that is done once for all samples.
+        """
+        if self.embedding is None or self.embedding.shape[0] > FEW_SYMBOLS:
+            keys, values = self._rows(tokens if self.embedding is None else self.embedding[tokens], shape)
+        else:
+            tables = self._rows(self.embedding[:, None, :], shape)
+            keys, values = (_choose(tokens, table) for table in tables)
+        return self.attention.flat(keys), self.attention.flat(values)
+
+    def _rows(self, features: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Keys and values (..., N, d) of features (..., N, F), or of (..., 1, F) in each place (one row if alike)."""
         if self.positions is not None:
             features = features + self.positions.table(shape)
         return self.attention.keys_and_values(self.norm(self.project(features)))
@@ -50,6 +62,14 @@ class Reader:
     ) -> tuple[Array, Array]:
         """What `features` (size of s,) find in the context: (d,), and the attention weights (n_heads, N)."""
         return self.attention(self.query(features), *context, rate, key)
+
+
+def _choose(tokens: Array, table: Array) -> Array:
+    """Row (token, place) of a table (n_symbols, N or 1, d) for the token in each place, (N, d)."""
+    chosen = jnp.broadcast_to(table[0], (tokens.shape[0], table.shape[-1]))
+    for symbol in range(1, table.shape[0]):
+        chosen = jnp.where(tokens[:, None] == symbol, table[symbol], chosen)
+    return chosen
 
 
 def arrangement(n_tokens: int | tuple[int, ...]) -> tuple[int, ...]:
