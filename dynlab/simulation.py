@@ -141,6 +141,8 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
             out.append(check.series(name, leaf, n_features=size, batched=batched))
         else:
             out.append(check.array(name, leaf))
+        if getattr(model, "takes_spikes", False):
+            _check_spikes(name, out[-1])
     if batched is None:
         batched = out[0].ndim == 3
     lengths = {leaf.shape[: 1 + batched] for leaf in out}
@@ -149,6 +151,17 @@ def check_inputs(model: Map, inputs: Any, batched: bool | None = None) -> tuple[
     if 0 in next(iter(lengths)):
         raise ValueError(f"inputs must not be empty, got leading axes {next(iter(lengths))}")
     return jax.tree.unflatten(treedef, out), batched
+
+
+def _check_spikes(name: str, value: Array) -> None:
+    """Require spikes, where the values are known."""
+    if check.is_traced(value):
+        return
+    host = np.asarray(value)
+    odd = host[(host != 0) & (host != 1)]
+    if odd.size:
+        raise ValueError(f"{name} must be 0 or 1 for a model whose inputs are spikes (input_layer='direct'), got "
+                         f"{odd.flat[0]:.4g}")
 
 
 def _noises(params: Any) -> Iterator[Any]:

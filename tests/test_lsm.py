@@ -268,3 +268,14 @@ def test_bad_input(case):
     call, kind, message = BAD[case]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_direct_inputs_are_spikes(key):
+    """Inputs through units of their own may be any current."""
+    model = LSM(n_inputs=3, wiring=Lattice(shape=(2, 2, 2)), input_wiring=RandomInput(share=0.5), input_layer="direct")
+    inputs = np.zeros((5, 3))
+    inputs[2, 1] = 2.0
+    with pytest.raises(ValueError, match=r"inputs must be 0 or 1 .*got 2"):
+        simulate(model, model.init(key), inputs)
+    currents = model.replace(input_layer="lif")
+    assert simulate(currents, currents.init(key), inputs).outputs.shape == (5, 8)

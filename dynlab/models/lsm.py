@@ -155,6 +155,11 @@ class LSM:
         return self.n_inputs
 
     @property
+    def takes_spikes(self) -> bool:
+        """Whether inputs can only be 0 or 1: those of sources; inputs through units of their own are currents."""
+        return self.input_layer == "direct"
+
+    @property
     def _simulated(self) -> int:
         return self.n_units + (self.n_inputs if self.input_layer == "lif" else 0)
 

@@ -97,6 +97,11 @@ class Plastic:
         """Channels of the input, D."""
         return self.liquid.input_sizes
 
+    @property
+    def takes_spikes(self) -> bool:
+        """As the liquid."""
+        return self.liquid.takes_spikes
+
     def init(self, key: Array) -> PlasticParams:
         """Draw the liquid, fold its scales into the weights, and write the rule's knobs into the parameters.
 
