@@ -63,7 +63,7 @@ class Config(_thoughts.Training):
     """Networks of each kind."""
     lstm: bool = True
     """Train LSTMs with the parameters and ticks of the largest machine too."""
-    n_updates: int = 12_000
+    n_updates: int = 20_000
     """Updates, each on a fresh batch."""
     long_ticks: int = 1000
     """Ticks of the run that asks whether thinking comes to rest; 0 for none."""
