@@ -157,6 +157,7 @@ def test_chunks_equal_the_whole_run_bit_for_bit(driven):
     assert int(run.t) == int(whole.t) == T
 
 
+@pytest.mark.conformance
 def test_washout_only_drops_rows(driven):
     model, params, inputs, noise, whole = driven
     late = simulate(model, params, inputs, key=noise, washout=WASHOUT)

@@ -77,7 +77,11 @@ def test_products_of_all_forms(delayed):
         ring[(head % depth - k) % depth] = past[k]
     given = syn.Past(jnp.asarray(past[0]), jnp.asarray(ring) if delayed else None, jnp.asarray(head % depth) if delayed else None)
     for form in syn.FORMS:
-        np.testing.assert_array_equal(syn.to_form(listed, form).apply(given), want)
+        if form == "csr" and delayed:
+            with pytest.raises(ValueError, match="'edges' with delays, got 'csr'"):
+                syn.to_form(listed, form)
+        else:
+            np.testing.assert_array_equal(syn.to_form(listed, form).apply(given), want)
     back = syn.from_dense(np.asarray(syn.to_form(syn.synapses(pre, post, weight, n_pre, n_post), "dense").matrix[0]))
     assert back.n_pre == n_pre
     assert (np.diff(np.asarray(back.post)) >= 0).all()
