@@ -26,7 +26,7 @@ class Thought:
     """What :func:`think` returns; leading axis the batch, if there was one.
 
     Attributes:
-        logits: (T, *n_outputs). certainty: (T,). state: the last one.
+        logits: ``(T, *n_outputs)``. certainty: (T,). state: the last one.
         records: for each name asked for, (T, ...): "attention" weights (T, n_heads, N), "features" (T, n_features),
             "state" (T, ...).
     """
@@ -140,7 +140,7 @@ def think_until(
         threshold: least certainty to stop at. max_ticks: at most so many.
 
     Returns:
-        ``(logits, certainty, tick)`` of the last tick of each sample, (*n_outputs), () and () int32, counted from 0.
+        ``(logits, certainty, tick)`` of the last tick of each sample, ``(*n_outputs)``, () and () int32, counted from 0.
 
     Raises:
         As :func:`think`.
