@@ -140,7 +140,8 @@ def think_until(
         threshold: least certainty to stop at. max_ticks: at most so many.
 
     Returns:
-        ``(logits, certainty, tick)`` of the last tick of each sample, ``(*n_outputs)``, () and () int32, counted from 0.
+        ``(logits, certainty, tick)`` of the last tick of each sample, ``(*n_outputs)``, () and () int32, counted from
+        0.
 
     Raises:
         As :func:`think`.
