@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -16,11 +17,12 @@ import jax.numpy as jnp
 from dynlab import check, train, tree
 from dynlab.keys import named
 from dynlab.models.ctm import CTM
+from dynlab.models.synchronization import MAX_DECAY
 from dynlab.models.thinking import Thought, think
 from experiments.contract import Progress, quiet
 
 Array = jax.Array
-LIMITS = {"decay_out": train.projected(0.0, 15.0), "decay_action": train.projected(0.0, 15.0)}
+LIMITS = {name: train.projected(0.0, MAX_DECAY) for name in ("decay_out", "decay_action")}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ def check_training(config: Any) -> None:
     for name in ("learning_rate", "last_learning_rate"):
         check.number(name, getattr(config, name), 0.0, low_open=True)
     check.number("clip_quantile", config.clip_quantile, 0.0, 1.0, high_open=True)
+
+
+def identity(config: Any, kind: str, skip: tuple[str, ...]) -> dict[str, Any]:
+    """What a checkpoint must agree in: the kind of network and all fields of its config but those to `skip`."""
+    names = [field.name for field in dataclasses.fields(config) if field.name not in skip]
+    return {"kind": kind, **{name: getattr(config, name) for name in names}}
+
+
+def parity_machine(config: Any, history: int) -> CTM:
+    """The thought machine for strings of signs whose sizes a config has."""
+    return CTM(n_inputs=config.n_attention, n_tokens=config.n_signs, n_symbols=2, positions="rotation",
+               n_units=config.n_units, n_attention=config.n_attention, n_heads=config.n_heads, n_history=history,
+               n_hidden=config.n_hidden, n_out=config.n_sync, n_action=config.n_sync, n_outputs=(config.n_signs, 2))
 
 
 @functools.cache  # a new one would compile again

@@ -31,12 +31,13 @@ from dynlab.analysis.traces import dead_units
 from dynlab.keys import named
 from dynlab.tasks import CumulativeParity
 from experiments import _thoughts, cli
-from experiments._thoughts import TickLoss, TickTest, train_all, train_one
+from experiments._thoughts import TickLoss, TickTest, identity, parity_machine, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
 SOURCE = "arXiv:2505.05522, figures; the numbers are a goal of this project"
 LSTM = "lstm"
+OTHERS = ("n_networks", "lstm", "long_ticks", "n_strings", "paper", "ticks", "history")  # no part of a training
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,7 @@ def validate(config: Config) -> None:
         raise ValueError(f"history must have one value for each of ticks {config.ticks}, got {config.history}")
     for each in (*config.ticks, *config.history):
         check.integer("ticks and history", each, 1)
-    model_of(config, config.history[0]).init(jax.random.key(0))
-
-
-def model_of(config: Config, history: int) -> CTM:
-    """The thought machine of a config."""
-    return CTM(n_inputs=config.n_attention, n_tokens=config.n_signs, n_symbols=2, positions="rotation",
-               n_units=config.n_units, n_attention=config.n_attention, n_heads=config.n_heads, n_history=history,
-               n_hidden=config.n_hidden, n_out=config.n_sync, n_action=config.n_sync, n_outputs=(config.n_signs, 2))
+    parity_machine(config, config.history[0]).init(jax.random.key(0))
 
 
 def matched_lstm(model: CTM) -> AttentiveLSTM:
@@ -120,7 +114,7 @@ def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | N
         config = dataclasses.replace(config, **PAPER)
     task = CumulativeParity(config.n_signs)
     kinds: dict[str, tuple[Any, int]] = {
-        f"CTM ({t}, {m})": (model_of(config, m), t) for t, m in zip(config.ticks, config.history, strict=True)}
+        f"CTM ({t}, {m})": (parity_machine(config, m), t) for t, m in zip(config.ticks, config.history, strict=True)}
     longest = f"CTM ({config.ticks[-1]}, {config.history[-1]})"
     if config.lstm:
         kinds[LSTM] = matched_lstm(kinds[longest][0]), config.ticks[-1]
@@ -131,20 +125,13 @@ def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | N
             place = None if folder is None else folder / "trained" / f"{name.replace(' ', '')}-{index}"
             jobs[name, index] = partial(
                 train_one, loss, config, jax.random.fold_in(named(key, name), index), folder=place,
-                evaluate=TickTest(loss, config.tests), identity=identity(config, name), clip=name != LSTM)
+                evaluate=TickTest(loss, config.tests), identity=identity(config, name, OTHERS), clip=name != LSTM)
     fits = train_all(dict(sorted(jobs.items(), key=lambda job: job[0][1])), progress)  # kinds in turn compile once
     scores = {name: np.array([fits[name, i].history["accuracy"][-1] for i in range(config.n_networks)])
               for name in kinds}
     best = int(np.argmax(scores[longest]))
     params = fits[longest, best].params
     return summarise(config, kinds, fits, scores, look(config, *kinds[longest], params, named(key, "look")))
-
-
-def identity(config: Config, name: str) -> dict[str, Any]:
-    """What a checkpoint must agree in."""
-    skip = {"n_networks", "lstm", "long_ticks", "n_strings", "paper", "ticks", "history"}
-    kept = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in skip}
-    return {"kind": name, **kept}
 
 
 def look(config: Config, model: CTM, ticks: int, params: Any, key: Array) -> dict[str, Any]:

@@ -11,7 +11,6 @@ numbers and a smaller machine.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from dynlab import CTM, check, think, tree
 from dynlab.keys import named
 from dynlab.tasks import Sorting, Unsorted, ctc_decode, ctc_loss
 from experiments import _thoughts, cli
-from experiments._thoughts import train_all, train_one
+from experiments._thoughts import identity, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
@@ -131,11 +130,10 @@ def sorted_right(logits: Array, order: Array) -> tuple[Array, Array]:
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:
     """Train, going on from the folder, and test."""
     loss = SortLoss(model_of(config), Sorting(config.n_values), n_ticks=config.n_ticks, batch=config.batch)
-    skip = ("n_networks", "n_lists")
-    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
+    known = identity(config, "sort", ("n_networks", "n_lists"))
     jobs = {
         index: partial(train_one, loss, config, jax.random.fold_in(named(key, "train"), index),
-                       evaluate=SortTest(loss, config.tests), identity=identity,
+                       evaluate=SortTest(loss, config.tests), identity=known,
                        folder=None if folder is None else folder / "trained" / str(index))
         for index in range(config.n_networks)
     }

@@ -10,7 +10,6 @@ a part is left out with all else the same, and the table says how many parameter
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from dynlab.keys import named
 from dynlab.tasks import CumulativeParity
 from experiments import _thoughts, cli
 from experiments._statistics import student_reach
-from experiments._thoughts import TickLoss, TickTest, train_all, train_one
+from experiments._thoughts import TickLoss, TickTest, identity, parity_machine, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
@@ -84,10 +83,7 @@ def validate(config: Config) -> None:
 
 def model_of(config: Config, kind: str) -> CTM:
     """The machine with one part, or two, left out."""
-    full = CTM(n_inputs=config.n_attention, n_tokens=config.n_signs, n_symbols=2, positions="rotation",
-               n_units=config.n_units, n_attention=config.n_attention, n_heads=config.n_heads,
-               n_history=config.n_history, n_hidden=config.n_hidden, n_out=config.n_sync, n_action=config.n_sync,
-               n_outputs=(config.n_signs, 2))
+    full = parity_machine(config, config.n_history)
     plain = {"private": False, "n_history": 1, "n_hidden": None}
     apart = {"synchrony": False, "n_out": 0, "n_action": 0}
     left_out: dict[str, dict[str, Any]] = {
@@ -98,16 +94,15 @@ def model_of(config: Config, kind: str) -> CTM:
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:
     """Train all kinds, going on from the folder, and read the full ones."""
     task = CumulativeParity(config.n_signs)
-    skip = ("n_networks", "n_strings", "read")
-    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
     jobs = {}
     for index in range(config.n_networks):
         for kind in KINDS:
             loss = TickLoss(model_of(config, kind), task, n_ticks=config.n_ticks, batch=config.batch)
             place = None if folder is None else folder / "trained" / f"{kind.replace(' ', '-')}-{index}"
+            known = identity(config, kind, ("n_networks", "n_strings", "read"))
             jobs[kind, index] = partial(
                 train_one, loss, config, jax.random.fold_in(named(key, "networks"), index), folder=place,
-                evaluate=TickTest(loss, config.tests), identity={"kind": kind, **identity})
+                evaluate=TickTest(loss, config.tests), identity=known)
     fits = train_all(jobs, progress)
     last = {kind: np.array([fits[kind, i].history["accuracy"][-1] for i in range(config.n_networks)]) for kind in KINDS}
     model = model_of(config, "full")

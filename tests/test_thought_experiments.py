@@ -11,18 +11,18 @@ import pytest
 from dynlab import model_size
 from dynlab.tasks import CumulativeParity
 from experiments import ctm_parity, ctm_sort, ctm_sync
-from experiments._thoughts import TickLoss, TickTest, optimiser_of, train_one
+from experiments._thoughts import TickLoss, TickTest, optimiser_of, parity_machine, train_one
 
 
 def test_the_lstm_has_as_many_parameters():
-    machine = ctm_parity.model_of(ctm_parity.Config(), 8)
+    machine = parity_machine(ctm_parity.Config(), 8)
     assert 1.0 <= model_size(ctm_parity.matched_lstm(machine)) / model_size(machine) < 1.02
 
 
 def test_paper_is_the_published_size():
     config = dataclasses.replace(ctm_parity.Config(), **ctm_parity.PAPER)
-    assert model_size(ctm_parity.model_of(config, 25)) == 5_719_714
-    assert model_size(ctm_parity.model_of(config, 5)) == 5_043_874
+    assert model_size(parity_machine(config, 25)) == 5_719_714
+    assert model_size(parity_machine(config, 5)) == 5_043_874
 
 
 def test_sorted_right_wants_the_whole_order_and_no_more():
