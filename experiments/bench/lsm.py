@@ -90,7 +90,7 @@ def write_input(config: Config, events: np.ndarray, path: Path) -> None:
 def ask(config: Config, name: str, given: Path) -> Any:
     """Run one peer once."""
     wanted = given.with_name("found.npz")
-    script = Path(__file__).with_name("lsm_peers.py")
+    script = Path(__file__).with_name("_lsm_peers.py")
     done = subprocess.run([config.peers, str(script), name, str(given), str(wanted)], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")

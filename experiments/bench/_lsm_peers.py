@@ -1,6 +1,6 @@
 """The network of :mod:`experiments.bench.lsm` in Brian2 and in snnTorch; runs in an environment of its own.
 
-    python lsm_peers.py NAME INPUT.npz OUTPUT.npz
+    python _lsm_peers.py NAME INPUT.npz OUTPUT.npz
 
 NAME is "brian2 TARGET COPIES" with TARGET numpy, cython or standalone, or "snntorch DTYPE". INPUT.npz holds what the
 bench wrote; OUTPUT.npz gets the seconds of the run and the spikes of the first sample.
