@@ -57,7 +57,7 @@ class LSMState:
     Attributes:
         v: membrane potentials (M,). filters: synapse filters of the M units, (values, M). direct: those of direct
             inputs, (values, D), or None. rise: what spikes added to the threshold (M,), or None. trace: filtered spikes
-            of the liquid (N,), or None. refractory: steps left (M,).
+            of the liquid (N,), which feed nothing back (auxiliary), or None. refractory: steps left (M,).
         ring: the last outputs of the liquid's filters (delays, N), or None; head: row of the latest, or None.
         spikes: of this step, of the M units (auxiliary).
     """
@@ -66,7 +66,7 @@ class LSMState:
     filters: Array
     direct: Array | None
     rise: Array | None
-    trace: Array | None
+    trace: Array | None = tree.auxiliary()
     refractory: Array
     ring: Array | None
     head: Array | None

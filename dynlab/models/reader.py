@@ -129,7 +129,7 @@ def check_tokens(model: Any, tokens: Any, *, batched: bool | None = False) -> tu
     if not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
         raise TypeError(f"tokens must be integers for a model with n_symbols, got dtype {jnp.result_type(tokens)}")
     if not check.is_traced(tokens):
-        low, high = int(np.min(tokens)), int(np.max(tokens))
+        low, high = int(np.min(np.asarray(tokens))), int(np.max(np.asarray(tokens)))
         if low < 0 or high >= model.n_symbols:
             raise ValueError(f"tokens must be in [0, {model.n_symbols - 1}], got {low if low < 0 else high}")
     return jnp.asarray(tokens), batched
