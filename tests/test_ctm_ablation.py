@@ -41,8 +41,8 @@ def test_tokens_may_be_constants_of_a_compiled_function(key):
     """A loss that closes over its data is compiled like any other, and what it closes over is still checked."""
     model = CTM(n_inputs=2, n_tokens=3, n_symbols=2, n_units=6, n_attention=4, n_heads=2, n_history=2, n_hidden=None,
                 n_out=2, n_action=2, n_outputs=(3,))
-    params, tokens = model.init(key), jax.numpy.array([0, 1, 1])
+    params, tokens, wrong = model.init(key), jax.numpy.array([0, 1, 1]), jax.numpy.array([0, 1, 2])
     logits = jax.jit(lambda params: think(model, params, tokens, 2).logits)(params)
     np.testing.assert_allclose(logits, think(model, params, tokens, 2).logits, atol=1e-6)
     with pytest.raises(ValueError, match=r"tokens must be in \[0, 1\], got 2"):
-        jax.jit(lambda params: think(model, params, tokens + 1, 2).logits)(params)
+        jax.jit(lambda params: think(model, params, wrong, 2).logits)(params)
