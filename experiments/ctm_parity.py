@@ -25,12 +25,12 @@ import numpy as np
 from dynlab import CTM, AttentiveLSTM, check, match_width, model_size, plots, think
 from dynlab.analysis.attention_path import attention_path
 from dynlab.analysis.calibration import calibration_curve
-from dynlab.analysis.thinking_dynamics import long_thought, thought_exponents
 from dynlab.analysis.thought import thinking_time, tick_accuracy
 from dynlab.analysis.traces import dead_units
 from dynlab.keys import named
 from dynlab.tasks import CumulativeParity
 from experiments import _thoughts, cli
+from experiments._resting import draw_rest, find_rest, rest_table
 from experiments._thoughts import TickLoss, TickTest, identity, parity_machine, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
@@ -148,11 +148,7 @@ def look(config: Config, model: CTM, ticks: int, params: Any, key: Array) -> dic
             thought.logits, strings.labels),
     }
     if config.long_ticks:
-        few = strings.symbols[:8]
-        seen["long"] = long_thought(model, params, few, config.long_ticks, n_states=1)
-        held = model.replace(coordinates="units")
-        seen["exponents"] = np.asarray(thought_exponents(
-            held, params, few, config.long_ticks, warmup=config.long_ticks // 2, key=named(key, "frames")).exponents)
+        seen["rest"] = find_rest(model, params, strings.symbols[:8], config.long_ticks, named(key, "rest"))
     return seen
 
 
@@ -183,21 +179,9 @@ def tables_of(
                                                                         range(config.n_networks)), "all positions")
     tables = [Table(f"Share of positions right, {config.n_signs} signs, {config.n_updates:,} updates", columns, rows,
                     "at the most certain tick (LSTM: the last), on fresh strings")]
-    if "long" in seen:
-        long, ticks = seen["long"], config.long_ticks
-        speed = np.asarray(long.speed / long.size)
-        rest = np.asarray(long.rest)
-        cells = [(i, speed[i, kinds_ticks(kinds) - 1], speed[i, -1], "never" if rest[i] >= ticks else int(rest[i]),
-                  seen["exponents"][i, 0]) for i in range(len(rest))]
-        tables.append(Table(f"Does thinking come to rest? {ticks} ticks at a fixed string",
-                            ("string", f"|dz|/|z| at tick {kinds_ticks(kinds)}", "at the end", "at rest from tick",
-                             "leading exponent per tick"), cells, "exponent: units only, sums held as coordinates"))
+    if "rest" in seen:
+        tables.append(rest_table(seen["rest"], max(ticks for _, ticks in kinds.values())))
     return tables
-
-
-def kinds_ticks(kinds: dict[str, Any]) -> int:
-    """Ticks of the machine that was trained to think longest."""
-    return max(ticks for _, ticks in kinds.values())
 
 
 def summarise(
@@ -219,8 +203,8 @@ def summarise(
         "traces": lambda figure: plots.unit_traces(seen["traces"], units=range(16), columns=4, figure=figure),
         "training": partial(_curves, history, names, config),
     }
-    if "long" in seen:
-        drawn["rest"] = partial(_rest, seen["long"])
+    if "rest" in seen:
+        drawn["rest"] = partial(draw_rest, seen["rest"])
     return Result(
         figures=figures, claims=claims_of(config, scores), tables=tables_of(config, kinds, fits, scores, seen),
         data={"accuracy": Variable(("model", "network", "epoch"), history, "1", "share of positions right"),
@@ -248,12 +232,6 @@ def _curves(history: np.ndarray, names: list[str], config: Config, figure: Any) 
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[:: history.shape[1]], labels[:: history.shape[1]], frameon=False)
     ax.set(xlabel="updates", ylabel="share of positions right", ylim=(0.45, 1.01))
-
-
-def _rest(long: Any, figure: Any) -> None:
-    ax = figure.add_subplot()
-    ax.loglog(1 + np.arange(long.speed.shape[1]), np.asarray(long.speed / long.size).T, lw=1)
-    ax.set(xlabel="tick", ylabel="|z(t+1) - z(t)| / |z(t+1)|", title="a line a string")
 
 
 def main() -> None:

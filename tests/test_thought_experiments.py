@@ -11,6 +11,7 @@ import pytest
 from dynlab import model_size
 from dynlab.tasks import CumulativeParity
 from experiments import ctm_parity, ctm_sort, ctm_sync
+from experiments._resting import find_rest, rest_table
 from experiments._thoughts import TickLoss, TickTest, optimiser_of, parity_machine, train_one
 
 
@@ -70,3 +71,19 @@ def test_bad_configs(case):
     module, change, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         module.validate(dataclasses.replace(module.Config(), **change))
+
+
+def test_rest_of_an_untrained_machine():
+    """It comes to rest on the one fixed point, at the rate of that point's leading multiplier."""
+    machine, key = parity_machine(ctm_parity.Config.smoke(), 2), jax.random.key(0)
+    strings = CumulativeParity(4).batch(key, 3).symbols
+    rest = find_rest(machine, machine.init(key), strings, 80, key, n_searched=2)
+    table = rest_table(rest, 4)
+    assert [row[5] for row in table.rows] == [1, 1, "not searched"]
+    assert table.rows[2][6:] == ("none",) * 3
+    for row in table.rows[:2]:
+        assert row[3] < 40
+        assert row[6] < 1e-3
+        assert row[7] < 1
+        np.testing.assert_allclose(row[4], np.log(row[7]), atol=0.05)
+        np.testing.assert_allclose(row[8], -1 / np.log(row[7]), rtol=1e-4)
