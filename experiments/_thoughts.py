@@ -91,7 +91,7 @@ class TickLoss:
     task: Any
     n_ticks: int = tree.static()
     batch: int = tree.static()
-    remat: bool = tree.static(default=False)
+    remat: int | None = tree.static(default=None)
 
     def thought(self, params: Any, key: Array, size: int) -> tuple[Thought, Any]:
         """Answers about a fresh batch, and the batch."""

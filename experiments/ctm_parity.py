@@ -120,7 +120,8 @@ def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | N
         kinds[LSTM] = matched_lstm(kinds[longest][0]), config.ticks[-1]
     jobs = {}
     for name, (model, ticks) in kinds.items():
-        loss = TickLoss(model, task, n_ticks=ticks, batch=config.batch, remat=config.paper)
+        loss = TickLoss(model, task, n_ticks=ticks, batch=config.batch,
+                        remat=math.isqrt(ticks) if config.paper else None)
         for index in range(config.n_networks):
             place = None if folder is None else folder / "trained" / f"{name.replace(' ', '')}-{index}"
             jobs[name, index] = partial(

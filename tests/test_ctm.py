@@ -188,12 +188,13 @@ def test_start_states_and_decays_learn_and_remat_changes_no_gradient():
     names = ("start_active", "start_history", "decay_action", "decay_out")
     leaves = {name: getattr(params, name) for name in names}
     assert not np.any(np.asarray(leaves["decay_out"]))  # on the edge
-    grads, again = (jax.jit(jax.grad(loss), static_argnums=1)(leaves, remat) for remat in (False, True))
+    grads, *others = (jax.jit(jax.grad(loss), static_argnums=1)(leaves, remat) for remat in (None, 1, 4, 20))
     for name in names:
         assert np.all(np.isfinite(grads[name]))
         used = grads[name][:, 1:] if name == "start_history" else grads[name]
         assert np.all(np.asarray(used) != 0)
-        np.testing.assert_allclose(again[name], grads[name], rtol=1e-3, atol=1e-6)
+        for again in others:  # every tick, two pieces of 4 and one left over, one piece
+            np.testing.assert_allclose(again[name], grads[name], rtol=1e-3, atol=1e-6)
     assert not np.any(np.asarray(grads["start_history"])[:, 0])  # the oldest column is dropped before it is read
     optimiser = optax.sgd(1.0)
     free = {"decay_out": leaves["decay_out"]}

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isqrt
 from statistics import median
 from typing import Any
 
@@ -87,12 +88,12 @@ class Ours:
         self.model, self.params = ctm_from_torch(state_dict, n_heads=config.n_heads, n_tokens=config.length)
         self.n_ticks, self.optimiser = n_ticks, optax.adamw(LEARNING_RATE, weight_decay=0.0)
 
-    def loss(self, free: Any, fixed: Any, tokens: jax.Array, targets: jax.Array, remat: bool) -> jax.Array:
+    def loss(self, free: Any, fixed: Any, tokens: jax.Array, targets: jax.Array, remat: int | None) -> jax.Array:
         """Of a batch; `free` are the floating leaves of the parameters and `fixed` the others."""
         thought = think(self.model, _joined(free, fixed), tokens, self.n_ticks, remat=remat)
         return train.two_ticks(thought.logits, thought.certainty, targets).loss
 
-    def compiled(self, tokens: Any, targets: Any, remat: bool) -> tuple[Callable[[], jax.Array], int]:
+    def compiled(self, tokens: Any, targets: Any, remat: int | None) -> tuple[Callable[[], jax.Array], int]:
         """A call that makes one update and returns the loss before it, and the bytes that an update needs."""
         import optax
 
@@ -164,7 +165,8 @@ def compare(config: Config, n_ticks: int, n_history: int) -> tuple[list[str], di
     targets = np.cumsum(1 - tokens, axis=1) % 2  # token 0 is -1
     published, lean = (Theirs(config, n_ticks, n_history, which, tokens, targets) for which in (False, True))
     ours = Ours(published.machine.state_dict(), config, n_ticks)
-    (plain, needed), (again, needed_again) = (ours.compiled(tokens, targets, remat) for remat in (False, True))
+    pieces = isqrt(n_ticks) if n_ticks >= 25 else 1
+    (plain, needed), (again, needed_again) = (ours.compiled(tokens, targets, remat) for remat in (None, pieces))
     sides = (published.learn, lean.learn, plain, again)
     losses = np.array([[float(side()) for side in sides] for _ in range(2)])  # before and after an update
     apart = np.abs(losses - losses[:, :1]).max()
