@@ -36,6 +36,11 @@ def default_float() -> np.dtype:
     return np.dtype(jnp.result_type(float))
 
 
+def wide(dtype: Any) -> np.dtype:
+    """The dtype in which values of `dtype` are added up: float32 for a half precision one, else `dtype`."""
+    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+
+
 def number(
     name: str,
     value: Any,

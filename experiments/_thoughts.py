@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from dynlab import check, train, tree
 from dynlab.keys import named
 from dynlab.models.ctm import CTM
+from dynlab.models.ctm_baselines import AttentiveLSTM, match_width, model_size
 from dynlab.models.synchronization import MAX_DECAY
 from dynlab.models.thinking import Thought, think
 from experiments.contract import Progress, quiet
@@ -71,6 +72,15 @@ def parity_machine(config: Any, history: int) -> CTM:
                n_hidden=config.n_hidden, n_out=config.n_sync, n_action=config.n_sync, n_outputs=(config.n_signs, 2))
 
 
+def matched_lstm(model: CTM) -> AttentiveLSTM:
+    """The LSTM with the same attention and as many parameters."""
+    assert model.n_outputs is not None  # it has a head
+    make = lambda n: AttentiveLSTM(  # noqa: E731
+        n_inputs=model.n_inputs, n_tokens=model.n_tokens, n_symbols=model.n_symbols, positions=model.positions,
+        n_units=n, n_attention=model.n_attention, n_heads=model.n_heads, n_outputs=model.n_outputs)
+    return make(match_width(make, model_size(model), high=1 << 13))
+
+
 @functools.cache  # a new one would compile again
 def optimiser_of(config: Training, clip: bool = True) -> Any:
     """AdamW without weight decay, warm-up and cosine; clipping at a quantile of the norms for thought machines."""
@@ -92,6 +102,7 @@ class TickLoss:
     n_ticks: int = tree.static()
     batch: int = tree.static()
     remat: int | None = tree.static(default=None)
+    mask: Any = tree.static(default=None)  # (logits, labels) -> the positions that count, for two_ticks
 
     def thought(self, params: Any, key: Array, size: int) -> tuple[Thought, Any]:
         """Answers about a fresh batch, and the batch."""
@@ -103,7 +114,8 @@ class TickLoss:
         """The loss, and means of the ticks it chose."""
         thought, drawn = self.thought(params, key, self.batch)
         sure = thought.certainty if isinstance(self.model, CTM) else None
-        found = train.two_ticks(thought.logits, sure, drawn.labels)
+        counts = None if self.mask is None else self.mask(jax.lax.stop_gradient(thought.logits), drawn.labels)
+        found = train.two_ticks(thought.logits, sure, drawn.labels, counts)
         return found.loss, {"best": jnp.mean(found.best.astype(jnp.float32)),
                             "certain": jnp.mean(found.certain.astype(jnp.float32))}
 

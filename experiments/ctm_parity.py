@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynlab import CTM, AttentiveLSTM, check, match_width, model_size, plots, think
+from dynlab import CTM, check, model_size, plots, think
 from dynlab.analysis.attention_path import attention_path
 from dynlab.analysis.calibration import calibration_curve
 from dynlab.analysis.thought import thinking_time, tick_accuracy
@@ -31,7 +31,7 @@ from dynlab.keys import named
 from dynlab.tasks import CumulativeParity
 from experiments import _thoughts, cli
 from experiments._resting import draw_rest, find_rest, rest_table
-from experiments._thoughts import TickLoss, TickTest, identity, parity_machine, train_all, train_one
+from experiments._thoughts import TickLoss, TickTest, identity, matched_lstm, parity_machine, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
@@ -98,14 +98,6 @@ def validate(config: Config) -> None:
     for each in (*config.ticks, *config.history):
         check.integer("ticks and history", each, 1)
     parity_machine(config, config.history[0]).init(jax.random.key(0))
-
-
-def matched_lstm(model: CTM) -> AttentiveLSTM:
-    """The LSTM with as many parameters."""
-    make = lambda n: AttentiveLSTM(  # noqa: E731
-        n_inputs=model.n_inputs, n_tokens=model.n_tokens, n_symbols=2, positions="rotation", n_units=n,
-        n_attention=model.n_attention, n_heads=model.n_heads, n_outputs=model.n_outputs)
-    return make(match_width(make, model_size(model), high=1 << 13))
 
 
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:

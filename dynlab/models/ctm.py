@@ -266,12 +266,12 @@ class CTM:
         if params.reader is None:
             if jnp.shape(x) != (self.n_inputs,):
                 raise ValueError(f"x must have shape ({self.n_inputs},), got {jnp.shape(x)}")
-            found = x
+            found = jnp.asarray(x, z.dtype)
         else:
             query = z
             if params.action is not None and params.decay_action is not None:
                 action = add(action, params.action.products(z), params.decay_action)
-                query = action.value()
+                query = action.value().astype(z.dtype)
             found, weights = params.reader(query, check_context(self, x), rate, key)
         pre = params.synapse(jnp.concatenate([found, z]), rate, key)
         history = jnp.concatenate([state.history[:, 1:], pre[:, None]], axis=1)
@@ -304,7 +304,7 @@ class CTM:
         """
         if params.head is None or self.n_outputs is None:
             raise ValueError("n_outputs must be given for a model that is asked for logits, got None")
-        return params.head(self.observe(params, state)).reshape(self.n_outputs)
+        return params.head(self.observe(params, state).astype(params.head.bias.dtype)).reshape(self.n_outputs)
 
     def project(self, params: CTMParams) -> CTMParams:
         """The parameters with all decays in [0, max_decay]; call it after each step of the optimiser."""

@@ -90,8 +90,9 @@ def dropout(x: Array, rate: Array | None, key: Array | None, role: str) -> Array
     """
     if rate is None or key is None:
         return x
-    keep = 1.0 - jax.lax.stop_gradient(rate)
-    return jnp.where(jax.random.bernoulli(named(key, role), keep, x.shape), x / keep, 0.0)
+    keep = 1.0 - jax.lax.stop_gradient(jnp.asarray(rate))
+    keep = keep.astype(check.wide(keep.dtype))  # half precision has the same random bits
+    return jnp.where(jax.random.bernoulli(named(key, role), keep, x.shape), x / keep.astype(x.dtype), 0.0)
 
 
 def parameter_count(params: Any) -> int:

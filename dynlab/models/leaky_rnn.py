@@ -209,7 +209,7 @@ class LeakyRNN(_Leaky):
         if key is None or params.noise is None:
             return u
         kick = jnp.sqrt(2.0 / self._rate(params)) * params.noise
-        return u + kick * jax.random.normal(key, u.shape, u.dtype)
+        return u + kick * jax.random.normal(key, u.shape, check.wide(u.dtype)).astype(u.dtype)
 
     def update(self, params: LeakyParams, state: Array, u: Array) -> Array:
         """The new state (N,) from the old one and the drive, unit by unit."""

@@ -55,6 +55,7 @@ class Reader:
         """Keys and values (..., N, d) of features (..., N, F), or of (..., 1, F) in each place (one row if alike)."""
         if self.positions is not None:
             features = features + self.positions.table(shape)
+        features = features.astype(self.project.bias.dtype)  # half precision where the weights are
         return self.attention.keys_and_values(self.norm(self.project(features)))
 
     def __call__(

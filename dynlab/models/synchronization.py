@@ -51,7 +51,8 @@ class Pairs:
         return n * (n + 1) // 2 if self.crossed else n
 
     def products(self, z: Array) -> Array:
-        """Activations (..., D) -> products of the pairs (..., size)."""
+        """Activations (..., D) -> products of the pairs (..., size); float32 for those of half precision."""
+        z = z.astype(check.wide(z.dtype))
         left, right = z[..., self.left], z[..., self.right]
         if not self.crossed:
             return left * right
@@ -65,6 +66,8 @@ class Sums:
 
     beta depends on nothing but its own past. It is therefore kept out of phase space: as coordinates its entries would
     add the exponents -r, one a pair, and change no other.
+
+    Both are at least float32 where a network computes in half precision: bfloat16 counts to 256 and no further.
 
     Attributes:
         alpha: (size,). beta: (size,), auxiliary.
@@ -119,21 +122,21 @@ def draw_pairs(key: Array, pairing: str, n_units: int, n: int, *, n_self: int = 
 
 
 def zero_sums(size: int, dtype: Any, *, held: bool = False) -> Sums | HeldSums:
-    """Sums before the first tick."""
-    zeros = jnp.zeros(size, dtype)
+    """Sums before the first tick, for activations of `dtype`."""
+    zeros = jnp.zeros(size, check.wide(dtype))
     return HeldSums(zeros, zeros) if held else Sums(zeros, zeros)
 
 
 def add(sums: Any, products: Array, decay: Array) -> Any:
     """One tick of the sums; from zeros it gives the same sequence as starting at alpha = z_i z_j and beta = 1."""
-    keep = jnp.exp(-decay)
+    keep = jnp.exp(-decay.astype(sums.beta.dtype))
     return sums.replace(alpha=keep * sums.alpha + products, beta=keep * sums.beta + 1.0)
 
 
 def weighted(products: Array, decay: Array) -> Array:
     """S (size,) of the last of the ticks whose products (ticks, size) are given, all of them counted."""
     age = jnp.arange(products.shape[0] - 1, -1, -1, dtype=products.dtype)
-    weights = jnp.exp(-age[:, None] * decay)
+    weights = jnp.exp(-age[:, None] * decay.astype(products.dtype))
     return jnp.sum(weights * products, axis=0) / jnp.sqrt(jnp.sum(weights, axis=0))
 
 

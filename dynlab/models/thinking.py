@@ -52,6 +52,7 @@ def certainty(logits: Array, n_axes: int = 1) -> Array:
         ValueError: fewer than two classes, or fewer axes than `n_axes`.
     """
     check.integer("n_axes", n_axes, 1, jnp.ndim(logits))
+    logits = logits.astype(check.wide(logits.dtype))
     classes = logits.shape[-1]
     if classes < 2:
         raise ValueError(f"logits must have at least two classes, got {classes}")

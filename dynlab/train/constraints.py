@@ -197,7 +197,7 @@ class Trainable:
         return {name: rule.project(free[name]) for name, rule in zip(names, self.constraints, strict=True)}
 
 
-def _name(path: Any) -> str:
+def name_of(path: Any) -> str:
     """A leaf's path as one writes it: fields and indices joined by dots."""
     return ".".join(str(getattr(step, "name", getattr(step, "key", getattr(step, "idx", step)))) for step in path)
 
@@ -219,7 +219,7 @@ def trainable(params: Any, constraints: Mapping[str, Constraint] | None = None) 
     """
     constraints = dict(constraints or {})
     paths, treedef = jax.tree.flatten_with_path(params)
-    names = tuple(_name(path) for path, _ in paths)
+    names = tuple(name_of(path) for path, _ in paths)
     unknown = [k for k in constraints if not any(n == k or n.startswith(k + ".") for n in names)]
     if unknown:
         have = ", ".join(names)

@@ -63,7 +63,7 @@ def two_ticks(
         if host.min() < 0 or host.max() >= shape[-1]:
             wrong = host[(host < 0) | (host >= shape[-1])].flat[0]
             raise ValueError(f"labels must be in [0, {shape[-1] - 1}], got {wrong}")
-    log_p = jax.nn.log_softmax(logits)
+    log_p = jax.nn.log_softmax(logits.astype(check.wide(logits.dtype)))
     right = jnp.asarray(labels)[:, None, ..., None] == jnp.arange(shape[-1])  # a sum: no scatter in the gradient
     losses = -jnp.sum(jnp.where(right, log_p, 0.0), axis=-1).reshape(*shape[:2], -1)
     if mask is None:

@@ -114,7 +114,7 @@ def workspace(model: Any, params: Any, states: Any, inputs: Any) -> Any:
     """
     if not all(Parts(states).floating):
         raise ValueError(f"model must have a state of floating leaves only, got {type(model).__name__}")
-    xs = jax.eval_shape(lambda x: jnp.swapaxes(x, 0, 1), inputs)
+    xs = jax.eval_shape(lambda x: jnp.swapaxes(_like(x, states), 0, 1), inputs)
 
     def kept(params: Any, states: Any, xs: Array) -> Any:
         in_params, in_state = Parts(params), Parts(states)
@@ -154,7 +154,7 @@ def _unroll(
         check.integer("start", int(start), 0, length - 1)
     first, shared = earliest(start)
     keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
-    xs = jnp.swapaxes(inputs, 0, 1)
+    xs = jnp.swapaxes(_like(inputs, states), 0, 1)
     if remat is None or remat >= length:
         return _segment(model, params, states, xs, (start, first, jnp.int32(0)), keys, shared, stack, room)
     check.integer("remat", remat, 1)
@@ -170,6 +170,13 @@ def _unroll(
 
     last, rows = jax.lax.scan(piece, states, (jnp.arange(xs.shape[0]), xs))
     return last, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[pad:], rows)
+
+
+def _like(inputs: Array, states: Any) -> Array:
+    """Inputs in half precision where the states are."""
+    floats = [leaf.dtype for leaf in jax.tree.leaves(states) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    half = bool(floats) and max(dtype.itemsize for dtype in floats) < 4
+    return inputs.astype(jnp.result_type(*floats)) if half else inputs
 
 
 def _segment(
@@ -279,11 +286,13 @@ def _backward(spec: Any, residual: Any, cotangent: Any) -> Any:
             dp_update, g_now = jax.tree.map(jnp.add, (dp_update, g_now), (dp_drive, g_more))
         return g_now, jax.tree.map(jnp.add, dp, dp_update), _put(dxs, dx, t)
 
-    carry = (g_last, jax.tree.map(jnp.zeros_like, p), jnp.zeros_like(xs))
+    sums = [jnp.zeros(leaf.shape, check.wide(leaf.dtype)) for leaf in p]  # of many steps: never in half precision
+    carry = (g_last, sums, jnp.zeros_like(xs))
     g, dp, dxs = jax.lax.fori_loop(0, length - steps.first, body, carry)
     if steps.stack:  # rows that were held show the first state
         held = lambda rows: jnp.where(jnp.arange(length).reshape(-1, *[1] * (rows.ndim - 1)) < steps.first, rows, 0.0)  # noqa: E731
         g = jax.tree.map(lambda a, rows: a + jnp.sum(held(rows), axis=0), g, g_rows[0])
+    dp = [total.astype(leaf.dtype) for total, leaf in zip(dp, p, strict=True)]
     return dp, g, dxs, kept if steps.given else None, None
 
 
