@@ -99,7 +99,7 @@ ZOO: dict[str, Entry] = {
     "esn_held": Entry(Hold(ring(n_units=12, leak_rate=0.5, noise=0.1), n_ticks=3), 12, noisy=True),
     "ei_reservoir": Entry(EIReservoir(n_inputs=2, n_units=10, in_degree=5, gain=3.0, noise=0.05), 10, noisy=True),
     "lsm": Entry(LIQUID.replace(noise=0.5), 46, noisy=True),
-    "lsm_direct": Entry(LIQUID.replace(order="next_step", input_layer="direct", features="filtered"), 51, alike="lsm"),
+    "lsm_direct": Entry(LIQUID.replace(order="next_step", input_layer="direct", features="filtered"), 43, alike="lsm"),
     "lsm_plastic": Entry(Plastic(LIQUID, modulator=SlowModulator()), 275),
     "izhikevich": Entry(Izhikevich(n_units=10, cells="network", noise=5.0), 20, noisy=True),
     "rnn": Entry(RNN(n_inputs=2, n_units=6), 6),
