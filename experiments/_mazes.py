@@ -111,7 +111,8 @@ def walk(weights: np.ndarray, cells: np.ndarray, moves: np.ndarray) -> dict[str,
     Only mazes of three moves or more. "share" is the attention on the way, (heads,), mean over ticks; "advance" how far
     its centre of mass on the way moves from the first tick to the last, by a line through all ticks, as a share of the
     way: 1 for a steady walk from start to goal. Both are measured on the maze's own way and, as the chance level, on
-    the way of another maze with as many moves: (2, heads) each.
+    the way of another maze with as many moves: (2, heads) each. Mazes whose way a head never looks at have no centre
+    and do not count for its advance.
     """
     long = moves >= 3
     weights, cells, moves = weights[long], cells[long], moves[long]
@@ -120,7 +121,9 @@ def walk(weights: np.ndarray, cells: np.ndarray, moves: np.ndarray) -> dict[str,
         there = on_the_way(weights, cells[rows], moves)
         share.append(there.sum(-1).mean((0, 1)))
         slope = np.asarray(attention_path(there).slope)
-        advance.append(np.mean(slope * (weights.shape[1] - 1) / moves[:, None], axis=0))
+        along = slope * (weights.shape[1] - 1) / moves[:, None]  # NaN where a head never was on the way
+        seen = np.isfinite(along)
+        advance.append(np.sum(np.where(seen, along, 0.0), axis=0) / np.maximum(seen.sum(axis=0), 1))
     return {"share": np.stack(share), "advance": np.stack(advance)}
 
 

@@ -79,6 +79,11 @@ def test_a_walk_is_seen_and_its_chance_level_too(drawn):
     other = _mazes.others_like_it(moves)
     np.testing.assert_array_equal(moves[other], moves)
     assert sorted(other) == list(range(64))
+    first = np.flatnonzero(moves >= 3)[0]
+    there = np.isin(np.arange(16), cells[first, : moves[first] + 1])
+    weights[first, :, 0] = ~there / np.sum(~there)  # this head never looks at this way
+    again = _mazes.walk(weights, cells, moves)
+    assert again["advance"][0, 0] == pytest.approx((seen["advance"][0, 0] * len(long) - 1) / (len(long) - 1), abs=0.02)
 
 
 def test_the_curriculum_masks_the_loss_as_a_loop_does():
