@@ -10,10 +10,9 @@ import numpy as np
 
 from dynlab import tree
 from dynlab.analysis.attention_path import attention_path
-from dynlab.models.ctm import CTM
 from dynlab.tasks import Maze, Mazes
 from dynlab.tasks.mazes import FEATURES, WAIT
-from experiments._thoughts import TickLoss
+from experiments._thoughts import TickLoss, answer_tick, mean_of_batches
 
 Array = jax.Array
 
@@ -45,12 +44,6 @@ def marks(right: Array, labels: Array) -> dict[str, Array]:
     return {"steps": mean(steps), "positions": mean(jnp.mean(right, axis=-1)), "solved": mean(solved)}
 
 
-def chosen(model: Any, certainty: Array) -> Array:
-    """The tick whose answer counts, (B,): the most certain one, the last of an LSTM."""
-    last = jnp.full(certainty.shape[0], certainty.shape[1] - 1)
-    return jnp.argmax(certainty, axis=1) if isinstance(model, CTM) else last
-
-
 @tree.dataclass
 class MazeTest:
     """Marks on fresh batches of 256."""
@@ -64,11 +57,10 @@ class MazeTest:
         def one(key: Array) -> dict[str, Array]:
             thought, drawn = self.loss.thought(params, key, 256)
             right = jnp.argmax(thought.logits, axis=-1) == drawn.labels[:, None]
-            at = chosen(self.loss.model, thought.certainty)
+            at = answer_tick(self.loss.model, thought.certainty)
             return marks(jnp.take_along_axis(right, at[:, None, None], axis=1)[:, 0], drawn.labels)
 
-        found = jax.lax.map(one, jax.random.split(key, self.tests))
-        return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), found)
+        return mean_of_batches(one, key, self.tests)
 
 
 def by_distance(right: np.ndarray, labels: np.ndarray, distance: np.ndarray) -> dict[str, np.ndarray]:

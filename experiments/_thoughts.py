@@ -81,6 +81,17 @@ def matched_lstm(model: CTM) -> AttentiveLSTM:
     return make(match_width(make, model_size(model), high=1 << 13))
 
 
+NO_NETWORKS, NO_SYNC, NEITHER = "no private networks", "no synchronization", "neither"
+_PLAIN = {"private": False, "n_history": 1, "n_hidden": None}
+_APART = {"synchrony": False, "n_out": 0, "n_action": 0}
+LEFT_OUT: dict[str, dict[str, Any]] = {NO_NETWORKS: _PLAIN, NO_SYNC: _APART, NEITHER: _PLAIN | _APART}
+
+
+def without(machine: CTM, part: str) -> CTM:
+    """The machine with a part left out, a key of `LEFT_OUT`, and all else the same."""
+    return machine.replace(**LEFT_OUT[part])  # type: ignore[attr-defined]
+
+
 @functools.cache  # a new one would compile again
 def optimiser_of(config: Training, clip: bool = True) -> Any:
     """AdamW without weight decay, warm-up and cosine; clipping at a quantile of the norms for thought machines."""
@@ -120,6 +131,17 @@ class TickLoss:
                             "certain": jnp.mean(found.certain.astype(jnp.float32))}
 
 
+def answer_tick(model: Any, certainty: Array) -> Array:
+    """The tick whose answer counts, (B,): the most certain one, the last of an LSTM."""
+    last = jnp.full(certainty.shape[0], certainty.shape[1] - 1)
+    return jnp.argmax(certainty, axis=1) if isinstance(model, CTM) else last
+
+
+def mean_of_batches(one: Callable[[Array], Any], key: Array, batches: int) -> Any:
+    """The means of what `one` says of as many fresh batches, one after the other."""
+    return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), jax.lax.map(one, jax.random.split(key, batches)))
+
+
 @tree.dataclass
 class TickTest:
     """Accuracy on fresh batches at the most certain tick, by tick, and by position at the most certain tick."""
@@ -133,16 +155,14 @@ class TickTest:
         def one(key: Array) -> dict[str, Array]:
             thought, drawn = self.loss.thought(params, key, 256)
             right = jnp.argmax(thought.logits, axis=-1) == drawn.labels[:, None]  # (B, T, ...)
-            t = (jnp.argmax(thought.certainty, axis=1) if isinstance(self.loss.model, CTM)
-                 else jnp.full(256, self.loss.n_ticks - 1))
-            chosen = jax.vmap(lambda rows, tick: rows[tick])(right, t)
+            at = answer_tick(self.loss.model, thought.certainty)
+            chosen = jax.vmap(lambda rows, tick: rows[tick])(right, at)
             flat = chosen.reshape(256, -1)
             return {"accuracy": jnp.mean(flat), "exact": jnp.mean(jnp.all(flat, axis=1)),
                     "by_tick": jnp.mean(right.reshape(256, self.loss.n_ticks, -1), axis=(0, 2)),
                     "by_position": jnp.mean(chosen, axis=0)}
 
-        keys = jax.random.split(key, self.tests)
-        return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), jax.lax.map(one, keys))
+        return mean_of_batches(one, key, self.tests)
 
 
 def train_one(

@@ -34,7 +34,6 @@ from experiments._mazes import (
     MazeTest,
     MazeTokens,
     by_distance,
-    chosen,
     draw_maze,
     draw_path,
     marks,
@@ -43,13 +42,24 @@ from experiments._mazes import (
     walk,
 )
 from experiments._statistics import student_reach
-from experiments._thoughts import TickLoss, identity, matched_lstm, train_all, train_one
+from experiments._thoughts import (
+    NO_NETWORKS,
+    NO_SYNC,
+    TickLoss,
+    answer_tick,
+    identity,
+    matched_lstm,
+    train_all,
+    train_one,
+    without,
+)
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
 SOURCE = "arXiv:2505.05522, 15 x 15 mazes"
 FIGURE = "arXiv:2505.05522, figures"
-FULL, NO_NETWORKS, NO_SYNC, LSTM = KINDS = ("CTM", "no private networks", "no synchronization", "LSTM")
+FULL, LSTM = "CTM", "LSTM"
+KINDS = (FULL, NO_NETWORKS, NO_SYNC, LSTM)
 OTHERS = ("n_networks", "n_mazes")  # no part of a training
 
 
@@ -117,10 +127,7 @@ def model_of(config: Config, kind: str) -> Any:
                n_outputs=(config.route, len(MOVES)))
     if kind == LSTM:
         return matched_lstm(full)
-    left_out: dict[str, dict[str, Any]] = {
-        FULL: {}, NO_NETWORKS: {"private": False, "n_history": 1, "n_hidden": None},
-        NO_SYNC: {"synchrony": False, "n_out": 0, "n_action": 0}}
-    return full.replace(**left_out[kind])  # type: ignore[attr-defined]
+    return full if kind == FULL else without(full, kind)
 
 
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:
@@ -146,7 +153,7 @@ def look(config: Config, loss: TickLoss, params: Any, key: Array) -> dict[str, A
     drawn = loss.task.batch(key, config.n_mazes)
     thought = think(loss.model, params, drawn.symbols, config.n_ticks, record=("attention",))
     right = np.asarray(jnp.argmax(thought.logits, axis=-1) == drawn.labels[:, None])
-    at = np.asarray(chosen(loss.model, thought.certainty))
+    at = np.asarray(answer_tick(loss.model, thought.certainty))
     answer = right[np.arange(len(at)), at]
     labels, distance = np.asarray(drawn.labels), np.asarray(drawn.distance)
     ticks = [marks(jnp.asarray(right[:, t]), drawn.labels) for t in range(config.n_ticks)]
@@ -242,8 +249,13 @@ def summarise(config: Config, fits: dict[Any, Any], seen: dict[Any, Any]) -> Res
 
 def best_head(advance: np.ndarray) -> tuple[float, float]:
     """Of (2, heads): the largest on the maze's own way, and what the same head has on another's."""
-    head = int(np.argmax(advance[0]))
-    return float(advance[0, head]), float(advance[1, head])
+    own, other = advance[:, walking_head(advance)]
+    return float(own), float(other)
+
+
+def walking_head(advance: np.ndarray) -> int:
+    """The head that advances most on the maze's own way."""
+    return int(np.argmax(advance[0]))
 
 
 def _lines(ax: Any, x: np.ndarray, values: np.ndarray) -> None:
@@ -290,7 +302,7 @@ def _along(seen: dict[str, Any], figure: Any) -> None:
 
 
 def _mazes(seen: dict[str, Any], config: Config, figure: Any) -> None:
-    shown, head = seen["examples"], int(np.argmax(seen["walk"]["advance"][0]))
+    shown, head = seen["examples"], walking_head(seen["walk"]["advance"])
     panels = figure.subplots(2, 2)
     for i, ax in enumerate(panels.flat):
         draw_maze(ax, shown["symbols"][i], config.n_cells)

@@ -26,7 +26,7 @@ from dynlab import CTM, check, think, tree
 from dynlab.keys import named
 from dynlab.tasks import Sorting, Unsorted, ctc_decode, ctc_loss
 from experiments import _thoughts, cli
-from experiments._thoughts import identity, train_all, train_one
+from experiments._thoughts import identity, mean_of_batches, train_all, train_one
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
@@ -118,7 +118,7 @@ class SortTest:
             logits, lists = self.loss.answers(params, key, 256)
             return jnp.mean(sorted_right(logits, lists.order)[0])
 
-        return {"exact": jnp.mean(jax.lax.map(one, jax.random.split(key, self.tests)))}
+        return {"exact": mean_of_batches(one, key, self.tests)}
 
 
 def sorted_right(logits: Array, order: Array) -> tuple[Array, Array]:

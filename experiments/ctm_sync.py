@@ -25,12 +25,24 @@ from dynlab.keys import named
 from dynlab.tasks import CumulativeParity
 from experiments import _thoughts, cli
 from experiments._statistics import student_reach
-from experiments._thoughts import TickLoss, TickTest, identity, parity_machine, train_all, train_one
+from experiments._thoughts import (
+    NEITHER,
+    NO_NETWORKS,
+    NO_SYNC,
+    TickLoss,
+    TickTest,
+    identity,
+    parity_machine,
+    train_all,
+    train_one,
+    without,
+)
 from experiments.contract import Claim, Progress, Result, Table, Variable, quiet, within
 
 Array = jax.Array
 SOURCE = "arXiv:2505.05522, on mazes"
-KINDS = ("full", "no private networks", "no synchronization", "neither")
+FULL = "full"
+KINDS = (FULL, NO_NETWORKS, NO_SYNC, NEITHER)
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,7 @@ def validate(config: Config) -> None:
 def model_of(config: Config, kind: str) -> CTM:
     """The machine with one part, or two, left out."""
     full = parity_machine(config, config.n_history)
-    plain = {"private": False, "n_history": 1, "n_hidden": None}
-    apart = {"synchrony": False, "n_out": 0, "n_action": 0}
-    left_out: dict[str, dict[str, Any]] = {
-        "full": {}, "no private networks": plain, "no synchronization": apart, "neither": plain | apart}
-    return full.replace(**left_out[kind])  # type: ignore[attr-defined]
+    return full if kind == FULL else without(full, kind)
 
 
 def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | None = None) -> Result:
