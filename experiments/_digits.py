@@ -15,7 +15,7 @@ from dynlab import CTM, check, data, think, train, tree
 from dynlab.keys import named
 from dynlab.models.backbone import Backbone, Moments
 from dynlab.models.thinking import Thought
-from experiments._thoughts import LIMITS, identity
+from experiments._thoughts import LIMITS, fresh, identity
 
 Array = jax.Array
 DATASETS = ("mnist", "fashion_mnist", "noise")
@@ -142,7 +142,7 @@ def optimiser_of(learning_rate: float, weight_decay: float) -> Any:
 
 def train_network(config: Any, loss: DigitLoss, test: DigitTest, key: Array, folder: Path | None) -> train.Fit:
     """Train one network; with a folder, go on from what it holds. The tutorial's private networks have no scale."""
-    params = jax.jit(loss.model.init)(named(key, "network"))
+    params = fresh(loss.model, named(key, "network"))
     limits: dict[str, Any] = {f"machine.{name}": rule for name, rule in LIMITS.items()}
     limits |= {f"machine.neurons.{layer}.scale": train.fixed for layer in ("first", "second")}
     return train.fit(

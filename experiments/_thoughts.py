@@ -165,12 +165,18 @@ class TickTest:
         return mean_of_batches(one, key, self.tests)
 
 
+@jax.jit  # here, not in a loop: each new one compiles for seconds
+def fresh(model: Any, key: Array) -> Any:
+    """Parameters of an untrained network."""
+    return model.init(key)
+
+
 def train_one(
     loss: Any, config: Training, key: Array, *, evaluate: Any, folder: Path | None = None, identity: Any = None,
     clip: bool = True, optimiser: Callable[..., Any] = optimiser_of,
 ) -> train.Fit:
     """Train one network; with a folder, go on from what it holds."""
-    params = jax.jit(loss.model.init)(named(key, "network"))
+    params = fresh(loss.model, named(key, "network"))
     limits = {name: rule for name, rule in LIMITS.items() if getattr(params, name, None) is not None}
     return train.fit(
         loss, params, key, optimiser=optimiser(config, clip), n_epochs=config.epochs,

@@ -50,6 +50,15 @@ def test_accuracy_of_features_that_tell_the_classes_apart():
     assert (nalsm_mnist.accuracy(config, noise, labels)[:, 1] < 0.3).all()
 
 
+def test_rank_is_of_the_counts_of_the_test_images_alone(monkeypatch):
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 9, (10, 4)) @ rng.integers(0, 9, (4, 64))  # rank 4, whole numbers as counts are
+    counts = np.concatenate([low, rng.poisson(3.0, (30, 64))]).astype(np.float32)
+    monkeypatch.setattr(nalsm_mnist, "features", lambda *_: counts[None])
+    found = nalsm_mnist.run(nalsm_mnist.Config.smoke(), KEY)
+    np.testing.assert_array_equal(found.data["rank"].values, np.full((4, 2), 4.0))
+
+
 def test_more_training_images_only_add_pieces(tmp_path):
     """What is kept of a run with 20 training images serves one with 30: whole pieces are read, never computed again."""
     small = nalsm_mnist.Config.smoke()

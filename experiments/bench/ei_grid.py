@@ -73,10 +73,10 @@ def jobs(config: Config, model: Any, protocol: Any, key: Any) -> list[tuple[Any,
     from dynlab.keys import named
     from experiments._ei_measures import narma_input
 
-    seeds = []
+    seeds, draw = [], jax.jit(model.init)
     for seed in range(config.n_seeds):
         own = jax.random.fold_in(key, seed)
-        drawn = jax.jit(model.init)(named(own, "network"))
+        drawn = draw(named(own, "network"))
         u, narma = narma_input(protocol, named(own, "narma"))
         parts = drawn.excitation, drawn.inhibition, drawn.input_weights[:, 0], u[:, 0], narma[:, 0]
         seeds.append([np.asarray(part, float) for part in parts])
