@@ -12,6 +12,8 @@ A model is written once, as one pure step on one sample; simulation, training an
 * What a model may add for training: ``drive(params, state, x, key)`` and ``update(params, state, u)``, with
   ``step(params, state, x, key) = update(params, state, drive(params, state, x, key))``, `drive` linear in weights and
   state and `update` unit by unit. Its gradient then stores states and drives only (:mod:`dynlab.train.unroll`).
+* What a model may add for speed: ``batch_minor``; True when a batch runs faster with the values of one unit for all
+  samples side by side in memory (sparse products). :func:`dynlab.simulate` then lays them so; nothing else changes.
 * Methods are unbatched and not jitted. ``x`` may be any pytree.
 """
 

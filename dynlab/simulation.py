@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from dynlab import check, tree
 from dynlab.combine import Feedback, FeedbackParams
@@ -44,6 +45,13 @@ def _observer(record: Record, model: Map) -> Callable[[Any, Any, Any], Any]:
     return lambda params, state, x: None
 
 
+def _fold_in(key: Array | None, number: Array) -> Array | None:
+    """The key of a step; of a batch of keys (B,), that of each."""
+    if key is None or key.ndim == 0:
+        return None if key is None else jax.random.fold_in(key, number)
+    return jax.vmap(jax.random.fold_in, (0, None))(key, number)
+
+
 def scan_steps(
     model: Map, params: Any, state: Any, xs: Any, key: Array | None, t0: Array | int, n_steps: int,
     observe: Callable[[Any, Any, Any], Any],
@@ -57,8 +65,7 @@ def scan_steps(
 
     def body(carry: Any, tx: tuple[Array, Any]) -> tuple[Any, Any]:
         t, x = tx
-        step_key = None if key is None else jax.random.fold_in(key, t)
-        new = model.step(params, carry, x, step_key)
+        new = model.step(params, carry, x, _fold_in(key, t))
         return new, observe(params, new, x)
 
     if n_steps == 1:
@@ -81,30 +88,53 @@ def _single_step(body: Callable[[Any, Any], tuple[Any, Any]], state: Any, txs: A
     return jax.tree.map(lambda leaf: leaf[0], states), jax.tree.map(lambda leaf: leaf[:1], outputs)
 
 
+def _minor(leaf: Array) -> Array:
+    """The same values (batch, ...) with those of one unit side by side in memory."""
+    if leaf.ndim < 2 or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return with_layout_constraint(leaf, Layout((*range(1, leaf.ndim), 0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Steps of a model that is `batch_minor` for a batch: states (batch, ...), inputs (..., batch)."""
+
+    model: Map
+
+    def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
+        new = jax.vmap(self.model.step, in_axes=(None, 0, -1, 0))(params, jax.tree.map(_minor, state), x, key)
+        return jax.tree.map(_minor, new)
+
+
 @partial(jax.jit, static_argnames=("washout", "n_steps", "record", "batched"))
 def _simulate(
     model: Map, params: Any, inputs: Any, key: Array | None, state: Any, t0: Any, *,
     washout: int, n_steps: int, record: Record, batched: bool,
 ) -> Run:
-    observe = _observer(record, model)
-
-    def one(xs: Any, key: Array | None, state: Any) -> tuple[Any, Any]:
-        if state is None:
-            state = model.init_state(params)
+    def run(model: Any, observe: Any, xs: Any, key: Array | None, state: Any) -> tuple[Any, Any]:
         if washout:
             head = jax.tree.map(lambda leaf: leaf[:washout], xs)
             state, _ = scan_steps(model, params, state, head, key, t0, washout, lambda *_: None)
         rest = jax.tree.map(lambda leaf: leaf[washout:], xs)
         return scan_steps(model, params, state, rest, key, t0 + washout, n_steps - washout, observe)
 
-    if batched:
-        size = jax.tree.leaves(inputs)[0].shape[0]
-        keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
-        state, outputs = jax.vmap(one, in_axes=(0, None if key is None else 0, None if state is None else 0))(
-            inputs, keys, state
-        )
-    else:
-        state, outputs = one(inputs, key, state)
+    observe, alike = _observer(record, model), state is None
+    start = model.init_state(params) if alike else state
+    if not batched:
+        state, outputs = run(model, observe, inputs, key, start)
+        return Run(outputs, state, t0 + n_steps)
+    size = jax.tree.leaves(inputs)[0].shape[0]
+    keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(size))
+    if getattr(model, "batch_minor", False):
+        to_last, to_first = (partial(jax.tree.map, partial(jnp.moveaxis, source=a, destination=b))
+                             for a, b in ((0, -1), (-1, 0)))
+        if alike:
+            start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *jnp.shape(leaf))), start)
+        each = jax.vmap(observe, in_axes=(None, 0, -1), out_axes=-1)
+        state, outputs = run(_Batch(model), each, to_last(inputs), keys, start)
+        return Run(to_first(outputs), state, t0 + n_steps)
+    every = jax.vmap(partial(run, model, observe), in_axes=(0, None if key is None else 0, None if alike else 0))
+    state, outputs = every(inputs, keys, start)
     return Run(outputs, state, t0 + n_steps)
 
 

@@ -1,7 +1,8 @@
 """What do synchronization and the private networks of a Continuous Thought Machine contribute?
 
 The machine is trained on cumulative parity as it is, without its private networks, without synchronization, and without
-both; then how much of an answer can be read from some of the trained machine's pairs, or from as many of its units.
+both, and how fast each learns is kept; then how much of an answer can be read from some of the trained machine's pairs,
+or from as many of its units.
 
 Darlow et al., "Continuous Thought Machines", NeurIPS 2025, arXiv:2505.05522: on 15 x 15 mazes the full machine has
 94.6 % of the steps right, 82.9 % without private networks, 85.1 % without synchronization, an LSTM with it 82.4 %. Here
@@ -42,6 +43,7 @@ from experiments.contract import Claim, Progress, Result, Table, Variable, quiet
 Array = jax.Array
 SOURCE = "arXiv:2505.05522, on mazes"
 FULL = "full"
+ENOUGH = 0.95  # share of positions right, for the updates it takes
 KINDS = (FULL, NO_NETWORKS, NO_SYNC, NEITHER)
 
 
@@ -49,7 +51,7 @@ KINDS = (FULL, NO_NETWORKS, NO_SYNC, NEITHER)
 class Config(_thoughts.Training):
     """What is run; every value can be set on the command line."""
 
-    n_signs: int = 10
+    n_signs: int = 20
     """Length of the strings."""
     n_ticks: int = 12
     """Ticks of thought."""
@@ -112,11 +114,11 @@ def run(config: Config, key: Array, progress: Progress = quiet, folder: Path | N
                 train_one, loss, config, jax.random.fold_in(named(key, "networks"), index), folder=place,
                 evaluate=TickTest(loss, config.tests), identity=known)
     fits = train_all(jobs, progress)
-    last = {kind: np.array([fits[kind, i].history["accuracy"][-1] for i in range(config.n_networks)]) for kind in KINDS}
-    model = model_of(config, "full")
-    reads = np.stack([read(config, model, fits["full", i].params, jax.random.fold_in(named(key, "read"), i))
+    along = {kind: np.stack([fits[kind, i].history["accuracy"] for i in range(config.n_networks)]) for kind in KINDS}
+    model = model_of(config, FULL)
+    reads = np.stack([read(config, model, fits[FULL, i].params, jax.random.fold_in(named(key, "read"), i))
                       for i in range(config.n_networks)])
-    return summarise(config, last, reads)
+    return summarise(config, along, reads)
 
 
 def read(config: Config, model: CTM, params: Any, key: Array) -> np.ndarray:
@@ -138,41 +140,54 @@ def read(config: Config, model: CTM, params: Any, key: Array) -> np.ndarray:
     return out
 
 
-def summarise(config: Config, last: dict[str, np.ndarray], reads: np.ndarray) -> Result:
-    """Tables, claims, arrays and figures."""
-    rows = [(kind, model_size(model_of(config, kind)), np.mean(last[kind]), *last[kind]) for kind in KINDS]
+def updates_to(share: float, along: np.ndarray, per_epoch: int) -> float:
+    """Updates after which accuracy (network, epoch) is at least `share`, mean over networks; inf if one never is."""
+    there = along >= share
+    first = np.where(there.any(axis=1), 1 + there.argmax(axis=1), np.inf)
+    return float(np.mean(first) * per_epoch)
+
+
+def summarise(config: Config, along: dict[str, np.ndarray], reads: np.ndarray) -> Result:
+    """Tables, claims, arrays and figures; along[kind] is accuracy (network, epoch)."""
+    last, per_epoch = {kind: values[:, -1] for kind, values in along.items()}, config.n_updates // config.epochs
+    rows = [(kind, model_size(model_of(config, kind)), np.mean(last[kind]), *last[kind],
+             updates_to(ENOUGH, along[kind], per_epoch)) for kind in KINDS]
     claims: list[Claim] = []
     for kind in KINDS[1:3]:
-        gain = last["full"] - last[kind]
+        gain = last[FULL] - last[kind]
         reach = student_reach(float(np.std(gain, ddof=1)), gain.size) if gain.size > 1 else math.nan
         claims.append(within(f"accuracy of the full machine less that with {kind}, mean (95 % interval +-{reach:.3f})",
                              SOURCE, 0.0, math.inf, float(np.mean(gain))))
     counts = [(n, *reads[:, :, i].mean(0)) for i, n in enumerate(config.read)]
+    columns = ("machine", "parameters", "mean", *(f"network {i}" for i in range(config.n_networks)),
+               f"updates to {ENOUGH}, mean")
     return Result(
         figures={f"accuracy {kind}": float(np.mean(last[kind])) for kind in KINDS}, claims=claims,
-        tables=[Table(f"Share of positions right, {config.n_signs} signs, {config.n_ticks} ticks", (
-                    "machine", "parameters", "mean", *(f"network {i}" for i in range(config.n_networks))), rows),
+        tables=[Table(f"Share of positions right, {config.n_signs} signs, {config.n_ticks} ticks", columns, rows),
                 Table("Read from a part of the full machine at its last tick", ("how many", "pairs", "units"), counts,
                       "logistic regression for each position, mean over positions and networks")],
         data={"accuracy": Variable(("kind", "network"), np.stack([last[kind] for kind in KINDS]), "1",
                                    "share of positions right"),
+              "training": Variable(("kind", "network", "epoch"), np.stack([along[kind] for kind in KINDS]), "1",
+                                   "the same along the training"),
               "read": Variable(("network", "source", "count"), reads, "1", "accuracy of readouts")},
         coords={"kind": Variable(("kind",), np.asarray(KINDS), "1", "what is left out"),
                 "source": Variable(("source",), np.asarray(["pairs", "units"]), "1", "what is read"),
                 "count": Variable(("count",), np.asarray(config.read), "1", "how many are read")},
-        plots={"kinds": partial(_kinds, last)},
+        plots={"training": partial(_training, along, per_epoch)},
         headline=", ".join(f"{kind} {np.mean(last[kind]):.3f}" for kind in KINDS),
     )
 
 
-def _kinds(last: dict[str, np.ndarray], figure: Any) -> None:
+def _training(along: dict[str, np.ndarray], per_epoch: int, figure: Any) -> None:
+    """Accuracy of every network after every epoch, and the mean of each kind."""
     ax = figure.add_subplot()
-    for i, (_kind, values) in enumerate(last.items()):
-        ax.plot(np.full(values.size, i), values, "o", color="C0", alpha=0.6)
-        ax.plot(i, values.mean(), "_", color="k", ms=24, label="mean" if i == 0 else None)
-    ax.set_xticks(range(len(last)), list(last))
+    for (kind, values), color in zip(along.items(), ("#000000", "#0072B2", "#D55E00", "#009E73"), strict=True):
+        updates = per_epoch * (1 + np.arange(values.shape[1]))
+        ax.plot(updates, values.T, color=color, lw=0.8, alpha=0.4)
+        ax.plot(updates, values.mean(0), color=color, lw=2, label=kind)
     ax.axhline(0.5, color="0.6", ls=":")
-    ax.set(ylabel="share of positions right", ylim=(0.45, 1.02))
+    ax.set(xlabel="updates", ylabel="share of positions right", ylim=(0.45, 1.02))
     ax.legend(frameon=False)
 
 

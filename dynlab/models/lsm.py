@@ -160,6 +160,11 @@ class LSM:
         return self.input_layer == "direct"
 
     @property
+    def batch_minor(self) -> bool:
+        """Whether the values of a unit for a batch lie side by side: sparse products of a batch want it."""
+        return self.form == "csr" or (self.form == "edges" and self.wiring.delays is None)
+
+    @property
     def _simulated(self) -> int:
         return self.n_units + (self.n_inputs if self.input_layer == "lif" else 0)
 

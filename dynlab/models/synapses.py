@@ -168,7 +168,7 @@ def _sparse_product_of_a_batch(
         rows = [leaf if own else jnp.broadcast_to(leaf, (size, *leaf.shape))
                 for leaf, own in zip((weight, pre, start, y), batched, strict=True)]
         return jax.lax.map(lambda row: _sparse_product(*row), tuple(rows)), True
-    return jnp.moveaxis(_sparse_product(weight, pre, start, jnp.moveaxis(y, 0, -1)), -1, 0), True
+    return jnp.moveaxis(_sparse_product(weight, pre, start, jnp.moveaxis(y, 0, 1)), 1, 0), True
 
 
 @tree.dataclass
