@@ -59,6 +59,13 @@ def test_rank_is_of_the_counts_of_the_test_images_alone(monkeypatch):
     np.testing.assert_array_equal(found.data["rank"].values, np.full((4, 2), 4.0))
 
 
+def test_separation_rank_is_to_single_precision():
+    rng = np.random.default_rng(0)
+    x = 1e6 * np.outer(rng.uniform(1, 2, 40), rng.uniform(1, 2, 30)) + 0.01 * rng.standard_normal((40, 30))
+    assert np.linalg.matrix_rank(x) == 30
+    assert nalsm_mnist.separation_rank(x) == 1
+
+
 def test_more_training_images_only_add_pieces(tmp_path):
     """What is kept of a run with 20 training images serves one with 30: whole pieces are read, never computed again."""
     small = nalsm_mnist.Config.smoke()
