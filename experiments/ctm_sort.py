@@ -39,8 +39,10 @@ SPREADS = (0.5, 0.75, 1.0, 1.5, 2.0)
 class Config(_thoughts.Training):
     """What is run; every value can be set on the command line."""
 
-    n_values: int = 8
+    n_values: int = 6
     """Numbers in a list."""
+    learning_rate: float = 3e-3
+    """Of AdamW after the warm-up; it falls to `last_learning_rate` as a cosine."""
     n_ticks: int = 20
     """Ticks of thought."""
     n_history: int = 10
