@@ -205,7 +205,7 @@ def accuracy(config: Config, x: np.ndarray, labels: np.ndarray, normalise: bool 
 
 
 def separation_rank(counts: np.ndarray) -> int:
-    """Rank of spike counts (images, N) to single precision, as published; to double precision all are nearly full."""
+    """Rank of spike counts (images, N) to single precision, which gives the published number; exactly, all are full."""
     return int(np.linalg.matrix_rank(counts.astype(np.float32)))
 
 

@@ -33,6 +33,13 @@ def test_sorted_right_wants_the_whole_order_and_no_more():
     assert np.asarray(ticks)[0].tolist() == [1, 3, 4]
 
 
+def test_updates_to_a_share_of_right_answers():
+    """The mean of 2 and 1 epochs; a network that never gets there makes it infinite."""
+    along = np.array([[0.5, 0.96, 0.9], [0.97, 0.98, 1.0]])
+    assert ctm_sync.updates_to(0.95, along, 100) == 150.0
+    assert ctm_sync.updates_to(0.97, along, 100) == np.inf
+
+
 def test_one_optimiser_a_config():
     """A new one would compile every training again."""
     config = ctm_sync.Config.smoke()
