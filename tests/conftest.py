@@ -9,8 +9,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import contextlib
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,27 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+MAPPINGS = 40_000  # Linux allows a process 65,530; each compiled program takes about ten, and beyond jax crashes
+
+
+def mappings() -> int:
+    """Memory mappings of this process; 0 where the system does not say."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+_ended: Iterator[int] = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Let go of compiled programs before there are too many."""
+    if next(_ended) % 10 == 0 and mappings() > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @dataclass

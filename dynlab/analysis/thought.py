@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
-from dynlab.models.thinking import exit_tick
 
 Array = jax.Array
 
@@ -246,10 +245,12 @@ def _exits(hits: Array, certainties: Array, thresholds: Array) -> EarlyExit:
     dtype = certainties.dtype
     share = jnp.mean(hits, axis=tuple(range(2, hits.ndim)), dtype=dtype)  # (B, T)
     solved = _all_right(hits).astype(dtype)
+    last = certainties.shape[1] - 1
 
     def one(threshold: Array) -> tuple[Array, ...]:
-        stops = jnp.any(certainties >= threshold, axis=1)
-        tick = exit_tick(certainties, threshold)
+        enough = certainties >= threshold
+        stops = jnp.any(enough, axis=1)
+        tick = jnp.where(stops, jnp.argmax(enough, axis=1), last)
         there = lambda values: jnp.mean(jnp.take_along_axis(values, tick[:, None], axis=1))  # noqa: E731
         return jnp.mean(tick + 1.0, dtype=dtype), there(share), there(solved), jnp.mean(stops, dtype=dtype)
 
