@@ -8,13 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import numbered
 
 Array = jax.Array
 ROUTES = ("input", "feedback")
-
-
-def _role_key(key: Array | None, i: int) -> Array | None:
-    return None if key is None else jax.random.fold_in(key, i)
 
 
 @tree.dataclass
@@ -67,12 +64,12 @@ class Stack:
 
     def init_state(self, params: Any, key: Array | None = None) -> tuple[Any, ...]:
         pairs = zip(self.layers, params, strict=True)
-        return tuple(layer.init_state(p, _role_key(key, i)) for i, (layer, p) in enumerate(pairs))
+        return tuple(layer.init_state(p, numbered(key, i)) for i, (layer, p) in enumerate(pairs))
 
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> tuple[Any, ...]:
         new = []
         for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
-            noise = None if getattr(layer, "deterministic", False) else _role_key(key, i)
+            noise = None if getattr(layer, "deterministic", False) else numbered(key, i)
             s = layer.step(p, s, x, noise)
             x = layer.observe(p, s)
             new.append(s)
@@ -124,7 +121,7 @@ class Hold:
 
     def step(self, params: Any, state: Any, x: Any, key: Array | None = None) -> Any:
         def body(s: Any, tick: Array) -> tuple[Any, None]:
-            return self.model.step(params, s, x, None if key is None else jax.random.fold_in(key, tick)), None
+            return self.model.step(params, s, x, numbered(key, tick)), None
 
         return jax.lax.scan(body, state, jnp.arange(self.n_ticks))[0]
 

@@ -14,6 +14,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from dynlab import check, tree
 from dynlab.combine import Feedback, FeedbackParams
+from dynlab.keys import numbered
 from dynlab.protocol import Map
 
 Array = jax.Array
@@ -45,13 +46,6 @@ def _observer(record: Record, model: Map) -> Callable[[Any, Any, Any], Any]:
     return lambda params, state, x: None
 
 
-def _fold_in(key: Array | None, number: Array) -> Array | None:
-    """The key of a step; of a batch of keys (B,), that of each."""
-    if key is None or key.ndim == 0:
-        return None if key is None else jax.random.fold_in(key, number)
-    return jax.vmap(jax.random.fold_in, (0, None))(key, number)
-
-
 def scan_steps(
     model: Map, params: Any, state: Any, xs: Any, key: Array | None, t0: Array | int, n_steps: int,
     observe: Callable[[Any, Any, Any], Any],
@@ -65,7 +59,7 @@ def scan_steps(
 
     def body(carry: Any, tx: tuple[Array, Any]) -> tuple[Any, Any]:
         t, x = tx
-        new = model.step(params, carry, x, _fold_in(key, t))
+        new = model.step(params, carry, x, numbered(key, t))
         return new, observe(params, new, x)
 
     if n_steps == 1:
@@ -290,8 +284,7 @@ def _generate(
 ) -> Run:
     def body(carry: Any, tx: tuple[Array, Any]) -> tuple[Any, Array]:
         t, x = tx
-        step_key = None if key is None else jax.random.fold_in(key, t)
-        return loop.step(params, carry, x, step_key), loop.observe(params, carry)
+        return loop.step(params, carry, x, numbered(key, t)), loop.observe(params, carry)
 
     times = jnp.asarray(t0, jnp.int32) + jnp.arange(n_steps, dtype=jnp.int32)
     state, outputs = jax.lax.scan(body, state, (times, inputs), length=n_steps)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynlab import check, tree
+from dynlab.keys import numbered
 from dynlab.simulation import check_inputs, check_state
 
 Array = jax.Array
@@ -275,7 +276,7 @@ def trajectory(g: Any, inputs: Any, *, z0: Any = None, key: Array | None = None)
 def _trajectory(g: Any, state: Any, xs: Any, key: Array | None, *, n_steps: int) -> Array:
     def body(state: Any, tx: tuple[Array, Any]) -> tuple[Any, Array]:
         t, x = tx
-        new = advance(g, state, x, None if key is None else jax.random.fold_in(key, t))
+        new = advance(g, state, x, numbered(key, t))
         return new, tree.phase(new)[0]
 
     with jax.default_matmul_precision("highest"):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import numbered
 from dynlab.models.reader import check_tokens
 
 Array = jax.Array
@@ -139,7 +140,7 @@ def _think(
         x = model.encode(params, tokens)
 
         def body(state: Any, t: Array) -> tuple[Any, Any]:
-            state, weights = model.tick(params, state, x, None if key is None else jax.random.fold_in(key, t))
+            state, weights = model.tick(params, state, x, numbered(key, t))
             kept: dict[str, Any] = {"attention": weights, "state": state}
             if "features" in record:
                 kept["features"] = model.observe(params, state)
@@ -186,7 +187,7 @@ def _think_until(
 
         def tick(carry: Any) -> Any:
             state, _, _, t = carry
-            state, _ = model.tick(params, state, x, None if key is None else jax.random.fold_in(key, t))
+            state, _ = model.tick(params, state, x, numbered(key, t))
             logits = model.logits(params, state)
             return state, logits, certainty(logits, logits.ndim), t + 1
 

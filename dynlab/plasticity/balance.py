@@ -18,6 +18,7 @@ import numpy as np
 
 from dynlab import check, tree
 from dynlab.analysis.balance import unit_balance
+from dynlab.keys import numbered
 from dynlab.plasticity.windows import scan_windows
 from dynlab.protocol import Map
 from dynlab.simulation import check_inputs, check_model, check_noise, check_state
@@ -169,7 +170,7 @@ def _adapt(
         state, inhibition = carry
         t, x, rate = now
         network = model.with_inhibition(params, inhibition)
-        state = model.step(network, state, x, None if key is None else jax.random.fold_in(key, t))
+        state = model.step(network, state, x, numbered(key, t))
         r = model.observe(network, state)
         changed = jnp.where(exists, jnp.maximum(inhibition + (rate * (r - targets))[:, None], 0.0), 0.0)
         sums = jnp.sum(changed, axis=1)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import numbered
 from dynlab.plasticity.windows import scan_windows
 from dynlab.protocol import Map
 from dynlab.simulation import check_inputs, check_model, check_noise, check_state
@@ -136,7 +137,7 @@ def _adapt(
         t, x = now
         network = model.with_gain_and_bias(params, gain, bias)
         net = model.net(network, state, x)
-        state = model.step(network, state, x, None if key is None else jax.random.fold_in(key, t))
+        state = model.step(network, state, x, numbered(key, t))
         if target == "exponential":  # y is the unit's own output, before any leak
             y = jax.nn.sigmoid(gain * net + bias)
             gain, bias = exponential_rule(y, net, gain, bias, learning_rate, mean)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dynlab import check, tree
+from dynlab.keys import numbered
 from dynlab.protocol import Map
 from dynlab.readout.linear import Linear
 from dynlab.readout.online import RLS, check_rls, rls_init, rls_step
@@ -56,7 +57,7 @@ def _force(
         t, target, on = now
         phi = model.observe(params, state)
         x = jnp.matmul(phi, learner.weights, precision="highest")
-        state = model.step(params, state, x, None if key is None else jax.random.fold_in(key, t))
+        state = model.step(params, state, x, numbered(key, t))
         phi = model.observe(params, state)
         z = jnp.matmul(phi, learner.weights, precision="highest")
         due = on & (t % update_every == 0)
@@ -112,7 +113,7 @@ def force(
     if sizes is not None and sizes != y.shape[1]:
         raise ValueError(f"targets must have {sizes} features, the width of the model's input, got {y.shape[1]}")
     if state is None:
-        state = model.init_state(params, None if key is None else jax.random.fold_in(key, 2**32 - 1))
+        state = model.init_state(params, numbered(key, 2**32 - 1))
     else:
         state = check_state(model, params, state)
     n_features = jax.eval_shape(model.observe, params, state).shape[-1]
